@@ -69,7 +69,14 @@ class InvalidRecord(StoreError, ValueError):
 
 
 _FULL = ("no space left", "storagefull", "disk quota", "os error 28", "file too large")
-_READ_ONLY = ("read-only file system", "readonlyfilesystem", "permission denied", "permissiondenied")
+_READ_ONLY = (
+    "read-only file system",
+    "readonlyfilesystem",
+    "permission denied",
+    "permissiondenied",
+    "operation not permitted",
+)
+_REFUSED = ("token request", "unauthorized", "forbidden", "accessdenied", "invalidaccesskey", "signaturedoes")
 _DEVICE = ("input/output error", "os error 5)")
 _UNREACHABLE = ("dispatch failure", "connection refused", "connecterror", "dns error", "timed out")
 
@@ -119,6 +126,17 @@ def _translate(location: object, error: Exception) -> StoreError:
             f"the storage of {location} does not answer: {_first_line(text)}",
             "check the network, the endpoint and the credentials",
         )
+    if any(sign in lower for sign in _REFUSED):
+        return StoreError(
+            f"the storage of {location} refuses the credentials, or there are none: {_first_line(text)}",
+            "check the environment's AWS_... or GOOGLE_... variables",
+        )
+    if isinstance(error, OSError):
+        # Everything that is only read goes through Icechunk, whose errors are its own.
+        return StoreError(
+            f"the store {location} cannot be written: {error.strerror or error} ({error.filename})",
+            "check the folder and its permissions",
+        )
     return StoreCorrupt(
         f"the store {location} cannot be read: {_first_line(text)}",
         "run `mbc memory verify`, then `mbc memory repair`",
@@ -128,4 +146,5 @@ def _translate(location: object, error: Exception) -> StoreError:
 def _first_line(text: str, limit: int = 200) -> str:
     lines = [line.strip(" │├╰─▶|") for line in text.splitlines() if line.strip(" │├╰─▶|")]
     line = " ".join(lines[:2]) if lines else "unknown error"
+    line = line.removeprefix("IcechunkError:").lstrip().removeprefix("x ")
     return line if len(line) <= limit else line[: limit - 1] + "…"

@@ -69,7 +69,7 @@ class MemoryStore:
             StoreExists: there is one already, or a folder with other things in it.
         """
         where = Location.parse(location)
-        with translated(where), where.exclusive():
+        with translated(where):
             repository = create_repository(where, empty_store(config))
         return cls(repository, where, config)
 

@@ -66,7 +66,7 @@ def copy_snapshot(snapshot: Snapshot, destination: Location) -> None:
             },
         )
 
-    with translated(destination), destination.exclusive():
+    with translated(destination):
         create_repository(destination, fill)
 
 

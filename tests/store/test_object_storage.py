@@ -1,8 +1,11 @@
-"""The same store in an S3 bucket: a server on loopback, started here."""
+"""The same store in a bucket of S3 and of Google Cloud Storage: servers on loopback, started here."""
 
 from __future__ import annotations
 
+import json
+from base64 import urlsafe_b64decode
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,10 +15,13 @@ from store import Counts, MemoryStore, StoreError
 from store.errors import StoreExists, StoreNotFound
 from store.location import Location
 from store.testing import SMALL, make_record, make_records, state_of
+from tests.store.google_server import GoogleServer, google_server
+
+SERVICE_ACCOUNT = "keeper@project.example"
 
 
 @pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
+def s3_endpoint() -> Iterator[str]:
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -25,13 +31,19 @@ def endpoint() -> Iterator[str]:
     server.stop()
 
 
+@pytest.fixture(scope="module")
+def google() -> Iterator[GoogleServer]:
+    with google_server(page=7) as server:
+        yield server
+
+
 @pytest.fixture
-def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+def s3_bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
     """An empty bucket that the environment leads to."""
     import boto3
 
     environment = {
-        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ENDPOINT_URL": s3_endpoint,
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_REGION": "us-east-1",
@@ -39,8 +51,40 @@ def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtu
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     name = f"bucket-{abs(hash(request.node.name))}"
-    boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket=name)
+    boto3.client("s3", endpoint_url=s3_endpoint, region_name="us-east-1").create_bucket(Bucket=name)
     return f"s3://{name}"
+
+
+@pytest.fixture(scope="module")
+def google_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a service account's key, made here."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    pem = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    account = {"type": "service_account", "client_email": SERVICE_ACCOUNT, "client_id": "1"}
+    path = tmp_path_factory.mktemp("google") / "key.json"
+    path.write_text(json.dumps(account | {"private_key": pem.decode(), "private_key_id": "1"}))
+    return path
+
+
+@pytest.fixture
+def google_bucket(
+    google: GoogleServer, google_key: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> str:
+    """An empty bucket that the environment leads to."""
+    monkeypatch.setenv("GOOGLE_BASE_URL", google.url)
+    monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT", str(google_key))
+    name = f"bucket-{abs(hash(request.node.name))}"
+    google.buckets[name] = {}
+    return f"gs://{name}"
+
+
+@pytest.fixture(params=["s3_bucket", "google_bucket"])
+def bucket(request: pytest.FixtureRequest) -> str:
+    return request.getfixturevalue(request.param)
 
 
 def test_a_store_lives_in_a_bucket(bucket: str) -> None:
@@ -75,6 +119,20 @@ def test_a_copy_travels_to_a_bucket_and_back(bucket: str, store: MemoryStore, tm
     assert back.merge(remote) == Counts(unchanged=20)
 
 
+def test_tags_and_rollback_work_in_a_bucket(bucket: str) -> None:
+    store = MemoryStore.create(f"{bucket}/tagged", SMALL)
+    for number in range(3):
+        with store.transaction("load") as transaction:
+            transaction.upsert([make_record(f"doc-{number}", number + 1)])
+    tagged = store.tag("two", at=store.history()[1].id)
+    assert store.tags() == {"two": tagged}
+    assert state_of(MemoryStore.open(store.location, at="two")) == {"doc-0": 1, "doc-1": 2}
+    store.rollback("two")
+    assert state_of(MemoryStore.open(store.location)) == {"doc-0": 1, "doc-1": 2}
+    store.delete_tag("two")
+    assert "two" not in store.tags()
+
+
 def test_a_writer_that_was_overtaken_tries_again_on_the_new_head(bucket: str) -> None:
     where = f"{bucket}/two-writers"
     first = MemoryStore.create(where, SMALL)
@@ -96,11 +154,29 @@ def test_a_writer_that_was_overtaken_tries_again_on_the_new_head(bucket: str) ->
     assert state_of(first) == {"ours": 1, "theirs": 2}
 
 
+def test_writers_in_a_bucket_lose_nothing_to_each_other(bucket: str) -> None:
+    where = f"{bucket}/crowd"
+    MemoryStore.create(where, SMALL)
+
+    def write(writer: int) -> None:
+        store = MemoryStore.open(where)
+        for number in range(3):
+            with store.transaction("load") as transaction:
+                transaction.upsert([make_record(f"doc-{writer}-{number}", 1)])
+
+    with ThreadPoolExecutor(4) as writers:
+        list(writers.map(write, range(4)))
+    store = MemoryStore.open(where)
+    assert state_of(store) == {f"doc-{writer}-{number}": 1 for writer in range(4) for number in range(3)}
+    assert store.verify() == []
+
+
 def test_a_missing_bucket_or_store_is_one_clear_error(bucket: str) -> None:
     with pytest.raises(StoreNotFound):
         MemoryStore.open(f"{bucket}/nothing")
+    scheme = bucket.partition("://")[0]
     with pytest.raises(StoreError):
-        MemoryStore.open("s3://no-such-bucket-anywhere/x")
+        MemoryStore.open(f"{scheme}://no-such-bucket-anywhere/x")
 
 
 @pytest.mark.parametrize("wrong", ["ftp://host/x", "s3://bucket", "gs://", "s3:///x"])
@@ -117,4 +193,36 @@ def test_google_storage_is_addressed_by_bucket_and_prefix() -> None:
         "some/prefix",
         None,
     )
-    assert "prefix" in repr(location.storage())
+
+
+def test_writes_to_google_storage_are_signed_by_the_service_account(
+    google: GoogleServer, google_bucket: str
+) -> None:
+    google.tokens.clear()
+    MemoryStore.create(f"{google_bucket}/signed", SMALL)
+    issuers = {json.loads(urlsafe_b64decode(token.split(".")[1] + "=="))["iss"] for token in google.tokens}
+    assert issuers == {SERVICE_ACCOUNT}
+
+
+def test_a_public_google_bucket_is_read_without_credentials(
+    google_bucket: str, store: MemoryStore, google: GoogleServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with store.transaction("load") as transaction:
+        transaction.upsert(make_records(0, 3))
+    where = f"{google_bucket}/public"
+    store.copy_to(where)
+    monkeypatch.delenv("GOOGLE_SERVICE_ACCOUNT")
+    monkeypatch.setenv("GOOGLE_SKIP_SIGNATURE", "true")
+    google.tokens.clear()
+    assert state_of(MemoryStore.open(where)) == state_of(store)
+    assert not google.tokens
+
+
+def test_missing_credentials_are_named_as_the_reason(
+    google: GoogleServer, google_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GOOGLE_SERVICE_ACCOUNT")
+    monkeypatch.setenv("GCE_METADATA_HOST", google.url.removeprefix("http://"))  # which knows no account
+    with pytest.raises(StoreError, match="refuses the credentials, or there are none") as failure:
+        MemoryStore.create(f"{google_bucket}/unsigned", SMALL)
+    assert "GOOGLE_" in (failure.value.hint or "")
