@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from mbc_cli.corpus.documents import Document, Question
+from mbc_cli.demo.names import Split
 from mbc_cli.demo.news import generate_news
 from mbc_cli.model.architectures import model_config
 from mbc_cli.model.build import count_parameters
@@ -75,7 +76,7 @@ def main() -> None:
         print(f"installed in {INSTALLED}")
 
 
-def news(count: int, seed: int, split: str) -> tuple[list[Document], list[Question]]:
+def news(count: int, seed: int, split: Split) -> tuple[list[Document], list[Question]]:
     items = list(generate_news(count, seed=seed, split=split))
     return [item.document for item in items], [question for item in items for question in item.questions]
 

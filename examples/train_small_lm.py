@@ -25,7 +25,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from small_t5 import save_t5
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
     GPT2Config,
@@ -33,8 +34,6 @@ from transformers import (
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
-    T5Config,
-    T5Model,
 )
 
 from mbc_cli.model.config import MemoryConfig
@@ -60,7 +59,7 @@ def main() -> None:
     model.save_pretrained(arguments.output / "base")
     tokenizer.save_pretrained(arguments.output / "base")
     for name in ("document-t5", "question-t5"):
-        save_t5(arguments.output / name, tokenizer, model, arguments)
+        save_t5(arguments.output / name, tokenizer, model, heads=arguments.heads, layers=arguments.t5_layers)
     print(f"wrote base, document-t5 and question-t5 to {arguments.output}")
 
 
@@ -191,38 +190,6 @@ def packed_blocks(
             while len(buffer) >= BLOCK:
                 yield buffer[:BLOCK]
                 del buffer[:BLOCK]
-
-
-def save_t5(
-    directory: Path,
-    tokenizer: PreTrainedTokenizerFast,
-    language_model: PreTrainedModel,
-    arguments: argparse.Namespace,
-) -> None:
-    """Write a T5 as wide as the language model that starts from its word embeddings."""
-    config = T5Config(
-        vocab_size=len(tokenizer),
-        d_model=arguments.hidden,
-        d_kv=arguments.hidden // arguments.heads,
-        d_ff=arguments.hidden * 3,
-        num_layers=arguments.t5_layers,
-        num_heads=arguments.heads,
-        decoder_start_token_id=tokenizer.pad_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    model = T5Model(config)
-    with torch.no_grad():
-        words = language_model.get_input_embeddings().weight
-        # T5 expects embeddings of unit size; a causal LM keeps them far smaller.
-        model.get_input_embeddings().weight.copy_(words / words.std())
-    model.save_pretrained(directory)
-    ending = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-    ending.post_processor = processors.TemplateProcessing(
-        single=f"$A {END}", special_tokens=[(END, tokenizer.eos_token_id)]
-    )
-    with_ending = PreTrainedTokenizerFast(tokenizer_object=ending, eos_token=END, pad_token=PADDING)
-    with_ending.save_pretrained(directory)
 
 
 if __name__ == "__main__":

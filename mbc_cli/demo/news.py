@@ -1,29 +1,24 @@
 """Invented news: documents, questions and answers about people, organisations and places that never existed.
 
-Names come from letter statistics, so there is no list to memorise, and every invented name belongs to
-exactly one split by its checksum: no first name, last name, place or company of the test split can occur
-in the training split. The last template of every list is held out of training in the same way.
+The names are those of `names.py`. The sentences are templates with alternatives, drawn at random; the last
+templates of every list are held out of training and only used to measure sentences never seen.
 """
 
 from __future__ import annotations
 
 import random
-import zlib
-from collections import defaultdict
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
-from typing import Any, Literal
+from typing import Literal
 
 from mbc_cli.corpus.documents import Document, Question
+from mbc_cli.demo.names import NUMBERS, Split, Vocabulary, invent_names, load_words
 
-Split = Literal["train", "test"]
 Templates = Literal["seen", "held-out"]
 
-_TEST_SHARE = 8  # one invented name in eight belongs to the test split
-_CONTEXT = 2  # letters that decide the next one
-_END = "\n"
+HELD_OUT = 2  # the last templates of every list
+_ALTERNATIVES = re.compile(r"\[([^\]]*)\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,37 +31,48 @@ class NewsItem:
 
 
 def generate_news(
-    count: int, *, seed: int, split: Split = "test", templates: Templates = "seen", events: int = 1
+    count: int,
+    *,
+    seed: int,
+    split: Split = "test",
+    templates: Templates = "seen",
+    events: int = 1,
+    vocabulary: Vocabulary = "open",
 ) -> Iterator[NewsItem]:
     """Yield ``count`` news items, the same ones for the same arguments.
 
     Args:
         count: how many documents.
         seed: of all random choices.
-        split: which names may occur; the two splits share none.
+        split: which names may occur (see `names.py` for what the splits do not share).
         templates: ``seen`` uses the sentences and questions that training uses, ``held-out`` only others.
         events: how many unrelated events one document reports.
+        vocabulary: ``open`` invents every name anew, ``closed`` draws names from lists of a few hundred.
 
     Raises:
         ValueError: if ``count`` or ``events`` is not positive.
     """
     if count < 1 or events < 1:
         raise ValueError(f"count and events must be positive, got count={count} and events={events}")
-    writer = _NewsWriter(random.Random(f"{seed}/{split}/{templates}"), split, templates)
+    rng = random.Random(f"{seed}/{split}/{templates}/{vocabulary}")
+    writer = _NewsWriter(rng, split, templates, vocabulary)
     for number in range(count):
         yield writer.write(f"{split}-{seed}-{number}", events)
 
 
 class _NewsWriter:
-    def __init__(self, rng: random.Random, split: Split, templates: Templates) -> None:
+    def __init__(
+        self, rng: random.Random, split: Split, templates: Templates, vocabulary: Vocabulary
+    ) -> None:
         self._rng = rng
-        self._split = split
+        self._split: Split = split
+        self._vocabulary: Vocabulary = vocabulary
         self._held_out = templates == "held-out"
-        self._text = _load("templates.yaml")
+        self._text = load_words("templates.yaml")
         self._closed = {kind: words.split() for kind, words in self._text["closed"].items()}
 
     def write(self, identifier: str, events: int) -> NewsItem:
-        parts = [self._event(identifier) for _ in range(events)]
+        parts = [self._event() for _ in range(events)]
         questions: list[Question] = []
         kinds: list[str] = []
         for _, asked in parts:
@@ -78,14 +84,16 @@ class _NewsWriter:
             Document(identifier, " ".join(text for text, _ in parts)), tuple(questions), tuple(kinds)
         )
 
-    def _event(self, identifier: str) -> tuple[str, list[tuple[str, str, str]]]:
+    def _event(self) -> tuple[str, list[tuple[str, str, str]]]:
         rng, closed = self._rng, self._closed
         event = self._text["events"][rng.choice(sorted(self._text["events"]))]
+        names = invent_names(rng, self._split, self._vocabulary, closed["organisation_type"])
         facts = {
-            "person": f"{self._name('given')} {self._name('surname')}",
-            "organisation": f"{self._name('company')} {rng.choice(closed['organisation_type'])}",
-            "place": self._name("place"),
-            "number": str(rng.randint(10, 999)),
+            "person": names.person,
+            "surname": names.surname,
+            "organisation": names.organisation,
+            "place": names.place,
+            "number": str(rng.randint(*NUMBERS[self._vocabulary])),
             "day": str(rng.randint(1, 28)),
             "month": rng.choice(closed["month"]),
             "role": rng.choice(closed["role"]),
@@ -103,7 +111,7 @@ class _NewsWriter:
         if rng.random() < 0.7:
             rest.append(self._pick(self._text["date"]))
             asked.append("date")
-        rest += rng.sample(self._text["filler"], rng.choice([0, 1, 1, 2]))
+        rest += [self._pick(self._text["filler"]) for _ in range(rng.choice([0, 1, 1, 2]))]
         rng.shuffle(rest)
         sentences = [lead, *rest]
         if rng.random() < 0.15:
@@ -122,52 +130,13 @@ class _NewsWriter:
             key = self._rng.choice([keys["person"], keys["organisation"]])
         return _capitalised(self._pick(self._text["questions"][kind]).format(key=key, unit=facts["unit"]))
 
-    def _pick(self, choices: list[str]) -> str:
-        return choices[-1] if self._held_out else self._rng.choice(choices[:-1])
-
-    def _name(self, kind: str) -> str:
-        wanted = self._split == "test"
-        while True:
-            name = _invent(self._rng, kind)
-            if (zlib.crc32(name.encode()) % _TEST_SHARE == 0) == wanted:
-                return name
+    def _pick(self, templates: list[str]) -> str:
+        """One of the templates that may be used, with one of each of its alternatives, "[a|b]"."""
+        allowed = templates[-HELD_OUT:] if self._held_out else templates[:-HELD_OUT]
+        return _ALTERNATIVES.sub(
+            lambda found: self._rng.choice(found[1].split("|")), self._rng.choice(allowed)
+        )
 
 
 def _capitalised(sentence: str) -> str:
     return sentence[0].upper() + sentence[1:]
-
-
-def _invent(rng: random.Random, kind: str) -> str:
-    """A new name of four to eleven letters from the letter statistics of its kind."""
-    following, seeds = _letters(kind)
-    while True:
-        name = ""
-        context = _END * _CONTEXT
-        while len(name) < 12:
-            letter = rng.choice(following[context])
-            if letter == _END:
-                break
-            name += letter
-            context = context[1:] + letter
-        name = name.capitalize()
-        if 4 <= len(name) <= 11 and name not in seeds:
-            return name
-
-
-@cache
-def _letters(kind: str) -> tuple[dict[str, list[str]], frozenset[str]]:
-    seeds = _load("names.yaml")[kind].split()
-    following: dict[str, list[str]] = defaultdict(list)
-    for name in seeds:
-        context = _END * _CONTEXT
-        for letter in name.lower() + _END:
-            following[context].append(letter)
-            context = context[1:] + letter
-    return dict(following), frozenset(seeds)
-
-
-@cache
-def _load(name: str) -> dict[str, Any]:
-    import yaml
-
-    return dict(yaml.safe_load(files(__package__).joinpath(name).read_text(encoding="utf-8")))
