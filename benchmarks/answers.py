@@ -1,0 +1,302 @@
+"""Train memories and measure how many questions they answer: every figure of docs/benchmarks.md on answers.
+
+    python benchmarks/answers.py work/ open                 # the default adapter's kind of data, three seeds
+    python benchmarks/answers.py work/ closed --seeds 0
+    python benchmarks/answers.py work/ two-events published mac unquantized
+
+Documents and names of the tests occur in no training. Answers are generated greedily, through the store on
+disk. What is already in work/ (language models, memories, measurements) is used again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+import yaml
+
+from mbc_cli.corpus.documents import Document, Question
+from mbc_cli.demo.news import generate_news
+from mbc_cli.evaluation.protocol import Evaluation, evaluate
+from mbc_cli.evaluation.vector_memory import AnyMemory, VectorMemory
+from mbc_cli.model.config import MemoryConfig
+from mbc_cli.pipeline.adapt import adapt
+from mbc_cli.pipeline.memory import Memory
+from mbc_cli.pipeline.training_config import TrainingConfig
+from mbc_cli.pipeline.training_loop import ProgressReport
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT / "examples"))
+from small_t5 import save_t5  # type: ignore[import-not-found]  # noqa: E402
+
+PRESET = ROOT / "mbc_cli" / "presets" / "news-small.yaml"
+MINUTES = "training/minutes.txt"
+TRAINING_SEED, VALIDATION_SEED, TEST_SEED = 11, 12, 100
+TRAINING_DOCUMENTS, VALIDATION_DOCUMENTS, TEST_QUESTIONS = 30_000, 400, 500
+
+PUBLISHED: dict[str, Any] = {
+    # The published network and its sizes but for the widths, which are the small LLM's.
+    "model": {
+        "context_vectors": 12,
+        "amortization": {"kind": "t5", "document_t5": "{t5}", "question_t5": "{t5}", "document_tokens": 96},
+        "quantizer": {"kind": "vq", "codebook": "shared", "codes": 512, "decay": 0.9},
+        "aggregation": {"kind": "whole-bank", "blocks": 4, "heads": 4, "head_dimension": 32},
+        "modulation": {"kind": "slots", "prefix_tokens": 2, "hidden": 128},
+        "loss": {},
+        "schedule": {},
+    },
+    "training": {"select_by": "loss"},
+}
+MAC: dict[str, Any] = PUBLISHED | {"model": PUBLISHED["model"] | {"quantizer": {"kind": "none"}}}
+
+
+@dataclass(frozen=True)
+class Test:
+    """What one memory is asked: how many documents its bank holds, and from which generator."""
+
+    documents: int
+    news: Mapping[str, Any] = field(default_factory=dict)
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One kind of news and one configuration of the memory; ``replace`` leaves nothing of a section."""
+
+    language_model: str
+    news: Mapping[str, Any] = field(default_factory=dict)
+    change: Mapping[str, Any] = field(default_factory=dict)
+    replace: Mapping[str, Any] = field(default_factory=dict)
+    tests: Sequence[Test] = (Test(1665), Test(10_000))
+
+
+CLOSED = {"vocabulary": "closed"}
+CLOSED_SLOTS = {"model": {"context_vectors": 9}}
+VARIANTS = {
+    "open": Variant(
+        "open-lm",
+        tests=[Test(1665), Test(10_000), Test(1665, {"templates": "held-out"}, "held-out templates")],
+    ),
+    "closed": Variant("closed-lm", CLOSED, CLOSED_SLOTS),
+    "two-events": Variant(
+        "open-lm",
+        {"events": 2},
+        {"model": {"context_vectors": 46, "amortization": {"document_tokens": 176}}},
+    ),
+    "unquantized": Variant("open-lm", change={"model": {"quantizer": {"kind": "none"}}}),
+    "published": Variant("open-lm", replace=PUBLISHED, tests=[Test(1665)]),
+    "mac": Variant("open-lm", replace=MAC, tests=[Test(1665)]),
+    "closed-published": Variant("closed-lm", CLOSED, replace=PUBLISHED, tests=[Test(1665)]),
+    "closed-mac": Variant("closed-lm", CLOSED, replace=MAC, tests=[Test(1665)]),
+}
+LANGUAGE_MODELS: dict[str, list[str]] = {
+    "open-lm": [],
+    "closed-lm": ["--closed", "--two-events", "0", "--steps", "2000", "--documents", "32000"],
+}
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One memory at one size of its bank; fractions of questions, bytes per document."""
+
+    variant: str
+    seed: int
+    test: str
+    documents: int
+    questions: int
+    exact_match: float
+    f1: float
+    recall_at_1: float | None
+    exact_match_where_selected: float | None
+    without_memory: float
+    unquantized: float | None
+    code_bytes: float | None
+    packed_bytes: float | None
+    entropy_bytes: float | None
+    training_minutes: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("variants", nargs="+", choices=list(VARIANTS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    measured = [
+        measurement
+        for name in arguments.variants
+        for seed in arguments.seeds
+        for measurement in measure(arguments.work, name, seed)
+    ]
+    print(table(measured))
+
+
+def measure(work: Path, name: str, seed: int) -> list[Measurement]:
+    """Train variant ``name`` with ``seed`` under ``work``, unless it is there, and ask its questions."""
+    variant = VARIANTS[name]
+    adapter = work / name / f"seed-{seed}"
+    if not (adapter / "config.yaml").is_file():
+        train(variant, work, adapter, seed)
+    results = []
+    for test in variant.tests:
+        kept = adapter / "measured" / f"{test.documents}{test.name and '-'}{test.name}.json"
+        if not kept.is_file():
+            kept.parent.mkdir(exist_ok=True)
+            kept.write_text(json.dumps(asdict(ask(adapter, variant, test, name, seed)), indent=1))
+        results.append(Measurement(**json.loads(kept.read_text())))
+    return results
+
+
+def train(variant: Variant, work: Path, adapter: Path, seed: int) -> None:
+    language_model = work / variant.language_model
+    if not (language_model / "model.safetensors").is_file():
+        script = ROOT / "examples" / "train_news_lm.py"
+        options = LANGUAGE_MODELS[variant.language_model]
+        subprocess.run([sys.executable, str(script), str(language_model), *options], check=True)
+    settings = configuration(variant, language_model)
+    report = adapt(
+        MemoryConfig.model_validate(settings["model"]),
+        TrainingConfig.model_validate(settings["training"] | {"seed": seed}),
+        *news(TRAINING_DOCUMENTS, seed=TRAINING_SEED, split="train", **variant.news),
+        news(VALIDATION_DOCUMENTS, seed=VALIDATION_SEED, **variant.news),
+        adapter,
+        resume=adapter.exists(),
+        device="cpu",
+        on_progress=show,
+    )
+    (adapter / MINUTES).write_text(f"{report.seconds / 60:.1f}")
+
+
+def configuration(variant: Variant, language_model: Path) -> dict[str, Any]:
+    settings: dict[str, Any] = yaml.safe_load(PRESET.read_text())
+    for section, values in variant.replace.items():
+        settings[section] |= values
+    for section, values in variant.change.items():
+        for key, value in values.items():
+            old = settings[section].get(key)
+            settings[section][key] = old | value if isinstance(old, dict) else value
+    settings["model"]["base_model"] = str(language_model)
+    if settings["model"]["amortization"]["kind"] == "t5":
+        reader = language_model.with_name(f"{language_model.name}-t5")
+        if not reader.exists():
+            make_t5(reader, language_model)
+        settings["model"]["amortization"] |= {"document_t5": str(reader), "question_t5": str(reader)}
+    return settings
+
+
+def make_t5(reader: Path, language_model: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(language_model)
+    save_t5(reader, tokenizer, AutoModelForCausalLM.from_pretrained(language_model), heads=4, layers=2)
+
+
+def news(count: int, **kind: Any) -> tuple[list[Document], list[Question]]:
+    items = list(generate_news(count, **kind))
+    return [item.document for item in items], [question for item in items for question in item.questions]
+
+
+def show(report: ProgressReport) -> None:
+    if report.validation is not None:
+        print(f"  step {report.step}: validation {report.validation.as_dict()}", flush=True)
+    elif report.loss is not None:
+        print(f"step {report.step}/{report.total_steps}: loss {report.loss:.3f}", flush=True)
+
+
+def ask(adapter: Path, variant: Variant, test: Test, name: str, seed: int) -> Measurement:
+    documents, every = news(test.documents, seed=TEST_SEED + seed, **{**variant.news, **test.news})
+    questions = random.Random(seed).sample(every, TEST_QUESTIONS)
+    with TemporaryDirectory(prefix="mbc-answers-") as directory:
+        memory: AnyMemory
+        baselines = ["none"]
+        if VectorMemory.is_needed(adapter):
+            memory = VectorMemory.load(adapter, device="cpu")
+        else:
+            memory = Memory.create(Path(directory) / "bank.mbc", adapter, keep_text=False, device="cpu")
+            if memory.selects and test.documents <= 2000:
+                baselines.append("vectors")
+        result = evaluate(memory, documents, questions, baselines=baselines)
+    stage = result.stages[-1]
+    vectors = stage.baselines.get("vectors")
+    return Measurement(
+        variant=name,
+        seed=seed,
+        test=test.name or name,
+        documents=test.documents,
+        questions=len(questions),
+        exact_match=stage.scores.exact_match,
+        f1=stage.scores.f1,
+        recall_at_1=None if stage.recall is None else stage.recall[1],
+        exact_match_where_selected=where_selected(result),
+        without_memory=stage.baselines["none"].exact_match,
+        unquantized=None if vectors is None else vectors.exact_match,
+        code_bytes=stage.bytes.stored_codes,
+        packed_bytes=stage.bytes.packed,
+        entropy_bytes=stage.bytes.entropy,
+        training_minutes=float((adapter / MINUTES).read_text()),
+    )
+
+
+def where_selected(result: Evaluation) -> float | None:
+    """Exact match over the questions whose right document was read: what reading and the LLM lose."""
+    found = [
+        prediction.scores.exact_match
+        for prediction in result.predictions
+        if prediction.source_ids and prediction.source_ids[0] in prediction.question.document_ids
+    ]
+    return sum(found) / len(found) if found else None
+
+
+def table(measured: Sequence[Measurement]) -> str:
+    heads = [
+        "test",
+        "documents",
+        "seed",
+        "EM",
+        "F1",
+        "recall@1",
+        "EM if selected",
+        "unquantised",
+        "no memory",
+    ]
+    heads += ["codes B", "packed B", "entropy B", "minutes"]
+    rows = [
+        [
+            one.test,
+            f"{one.documents:,}",
+            str(one.seed),
+            *(
+                "" if share is None else f"{100 * share:.1f}"
+                for share in (
+                    one.exact_match,
+                    one.f1,
+                    one.recall_at_1,
+                    one.exact_match_where_selected,
+                    one.unquantized,
+                    one.without_memory,
+                )
+            ),
+            *(
+                "" if size is None else f"{size:.1f}"
+                for size in (one.code_bytes, one.packed_bytes, one.entropy_bytes, one.training_minutes)
+            ),
+        ]
+        for one in measured
+    ]
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+if __name__ == "__main__":
+    main()
