@@ -84,6 +84,7 @@ def encode(
     """
     from mbc_cli.corpus.readers import files_passed_over, find_files, read_documents
     from mbc_cli.corpus.records import FieldNames
+    from store import MemoryStore
 
     if window is not None and overlap is not None and 2 * overlap >= window:
         raise UsageError(f"--overlap {overlap} is not under half of --window {window}")
@@ -93,6 +94,10 @@ def encode(
     bad = counted_bad_inputs(on_error)
     names = FieldNames(id_field, text_field, title_field, timestamp_field)
     documents = read_documents(corpus, bad, names=names, format=format)
+    if not MemoryStore.exists(store):
+        from mbc_cli.pipeline.encode import begun
+
+        documents = begun(documents, commit_every=commit_every)  # an early end must not leave an empty store
     memory = _open_or_create(store, adapter, keep_text, device, base_model, quantize)
     shown = 0
     with output.progress("encoding") as advance:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mbc_cli import output
-from mbc_cli.commands import memory_changes
+from mbc_cli.commands import memory_changes, memory_forget
 from mbc_cli.commands.memory_options import At, Since, Until, WhereOption, conditions, moment
 from mbc_cli.commands.options import DEFAULT_STORE, Json, Store
 from mbc_cli.errors import ExitCode, MbcError
@@ -289,5 +289,5 @@ def export(
         output.write(f"{count} documents written to {folder}")
 
 
-for _change in memory_changes.COMMANDS:
+for _change in (memory_forget.forget, *memory_changes.COMMANDS):
     app.command(_change.__name__.strip("_"))(_change)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -14,94 +13,19 @@ from mbc_cli import output
 from mbc_cli.commands.memory_options import (
     At,
     DryRun,
-    Since,
-    Until,
-    WhereOption,
     Yes,
     age,
-    conditions,
-    moment,
 )
 from mbc_cli.commands.options import DEFAULT_STORE, BatchSize, Device, Json, Store
-from mbc_cli.errors import ExitCode, MbcError, UsageError
-
-FORGET_AT_ONCE = 10_000
+from mbc_cli.errors import ExitCode, MbcError
 
 
-def _tell(fields: dict[str, Any], json: bool) -> None:
+def tell(fields: dict[str, Any], json: bool) -> None:
+    """Write what a command did."""
     if json:
         output.write_json(fields)
     else:
         output.write_fields({name.replace("_", " "): value for name, value in fields.items()})
-
-
-def forget(
-    ids: Annotated[
-        list[str] | None, typer.Argument(metavar="[ID]...", help="Documents.", show_default=False)
-    ] = None,
-    store: Store = DEFAULT_STORE,
-    ids_from: Annotated[
-        str | None, typer.Option("--ids-from", metavar="FILE", help="A file of ids, one a line; - is stdin.")
-    ] = None,
-    since: Since = None,
-    until: Until = None,
-    where: WhereOption = None,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    json: Json = False,
-) -> None:
-    """Forget documents by id, by time or by metadata: they are never read again.
-
-    Earlier snapshots still hold them until compact --purge deletes their codes and texts for good.
-
-    Examples:
-
-      mbc memory forget article-17 article-18 --store news.mbc
-
-      mbc memory forget --where source=gazette --until 2020-01-01 --dry-run
-
-      mbc memory forget --ids-from withdrawn.txt --yes
-    """
-    from store import MemoryStore
-
-    first, last, wanted = moment("--since", since), moment("--until", until), conditions(where)
-    filtered = first is not None or last is not None or bool(wanted)
-    named = list(ids or []) + (_read_ids(ids_from) if ids_from is not None else [])
-    if bool(named) == filtered:
-        problem = "both ids and conditions are given" if filtered else "nothing says what to forget"
-        raise UsageError(problem, "give ids or --ids-from, or else --since, --until and --where")
-    opened = MemoryStore.open(store)
-    with opened.snapshot() as snapshot:
-        chosen = snapshot.matching_ids(first, last, wanted) if filtered else list(snapshot.find(named))
-        missing = 0 if filtered else len(set(named)) - len(chosen)
-        total = snapshot.document_count
-    if missing:
-        output.warn(f"{missing} of the ids are not in the memory")
-    if chosen and not dry_run:
-        output.confirm(f"Forget {len(chosen)} of {total} documents?", yes=yes)
-    forgotten = 0
-    if not dry_run:
-        for start in range(0, len(chosen), FORGET_AT_ONCE):
-            with opened.transaction("forget", "forget") as transaction:
-                transaction.forget(chosen[start : start + FORGET_AT_ONCE])
-            forgotten += transaction.counts.forgotten
-    if dry_run and not json:
-        for identifier in chosen:
-            output.write(identifier)
-        return
-    fields: dict[str, Any] = {"forgotten": forgotten, "not_found": missing}
-    _tell(fields | ({"would_forget": chosen} if dry_run else {}), json)
-
-
-def _read_ids(source: str) -> list[str]:
-    if source == "-":
-        text = sys.stdin.read()
-    else:
-        try:
-            text = Path(source).read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            raise UsageError(f"{source} is not UTF-8 text") from None
-    return [line for line in text.splitlines() if line]
 
 
 def tag(
@@ -124,9 +48,9 @@ def tag(
     opened = MemoryStore.open(store)
     if delete:
         opened.delete_tag(name)
-        _tell({"deleted": name}, json)
+        tell({"deleted": name}, json)
     else:
-        _tell({"tag": name, "snapshot": opened.tag(name, at)}, json)
+        tell({"tag": name, "snapshot": opened.tag(name, at)}, json)
 
 
 def rollback(
@@ -153,12 +77,12 @@ def rollback(
     plan: dict[str, Any] = {"documents_undone": len(change.added), "documents_returning": len(change.removed)}
     plan |= {"documents_changing_back": len(change.changed), "snapshot": change.before}
     if dry_run:
-        _tell(plan, json)
+        tell(plan, json)
         return
     if change.before != change.after:
         gone, back = len(change.added), len(change.removed) + len(change.changed)
         output.confirm(f"Roll back to {to}: {gone} documents go, {back} return?", yes=yes)
-    _tell(plan | asdict(opened.rollback(change.before)), json)
+    tell(plan | asdict(opened.rollback(change.before)), json)
 
 
 def compact(
@@ -186,7 +110,7 @@ def compact(
     if purge:
         plan |= {"commits_deleted": found.commits, "tags_deleted": list(found.tags)}
     if dry_run:
-        _tell(plan, json)
+        tell(plan, json)
         return
     if purge:
         tags = f" and {len(found.tags)} tags" if found.tags else ""
@@ -195,7 +119,7 @@ def compact(
         )
     done = opened.compact(purge=purge)
     fields = {"rows_removed": done.rows_removed, "purged": done.purged}
-    _tell(fields | (asdict(done.collected) if done.collected else {}), json)
+    tell(fields | (asdict(done.collected) if done.collected else {}), json)
 
 
 def gc(
@@ -226,11 +150,11 @@ def gc(
     cutoff = datetime.now(UTC) - keep
     expiring = sum(commit.time < cutoff and not commit.tags for commit in opened.history()[1:])
     if dry_run:
-        _tell({"commits_expiring": expiring}, json)
+        tell({"commits_expiring": expiring}, json)
         return
     if expiring:
         output.confirm(f"Let {expiring} commits go?", yes=yes)
-    _tell(asdict(opened.gc(older_than=keep)), json)
+    tell(asdict(opened.gc(older_than=keep)), json)
 
 
 def import_(
@@ -253,7 +177,7 @@ def import_(
         opened = MemoryStore.open(store)
     else:
         opened = MemoryStore.create(store, read_header(folder))
-    _tell(asdict(opened.import_from(folder)), json)
+    tell(asdict(opened.import_from(folder)), json)
 
 
 def copy(
@@ -281,7 +205,7 @@ def copy(
 
     copied = MemoryStore.open(store, at=at).copy_to(destination)
     with copied.snapshot() as snapshot:
-        _tell({"documents": snapshot.document_count, "destination": destination}, json)
+        tell({"documents": snapshot.document_count, "destination": destination}, json)
 
 
 def merge(
@@ -299,7 +223,7 @@ def merge(
     """
     from store import MemoryStore
 
-    _tell(asdict(MemoryStore.open(store).merge(MemoryStore.open(source))), json)
+    tell(asdict(MemoryStore.open(store).merge(MemoryStore.open(source))), json)
 
 
 def repair(
@@ -321,7 +245,7 @@ def repair(
     plan = MemoryStore.plan_repair(store)
     fields = asdict(plan)
     if plan.action == "none" or dry_run:
-        _tell(fields, json)
+        tell(fields, json)
         return
     lost = "an unknown number of" if plan.lost_documents is None else str(plan.lost_documents)
     output.confirm(
@@ -331,7 +255,7 @@ def repair(
         yes=yes,
     )
     MemoryStore.repair(store, plan)
-    _tell(fields, json)
+    tell(fields, json)
 
 
 def reencode(
@@ -392,9 +316,9 @@ def reencode(
 
         report = target.encode(texts(), batch_size=batch_size, on_progress=on_progress)
     counts = {"added": report.added, "replaced": report.replaced, "unchanged": report.unchanged}
-    _tell(counts | {"without_text": len(without_text)}, json)
+    tell(counts | {"without_text": len(without_text)}, json)
     if without_text:
         raise typer.Exit(ExitCode.SKIPPED_INPUT)
 
 
-COMMANDS = (forget, tag, rollback, compact, gc, import_, copy, merge, repair, reencode)
+COMMANDS = (tag, rollback, compact, gc, import_, copy, merge, repair, reencode)

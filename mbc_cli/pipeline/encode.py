@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 import torch
@@ -97,6 +98,12 @@ def encode(
         if on_progress is not None:
             on_progress(report)
     return report
+
+
+def begun(documents: Iterable[Document], *, commit_every: int) -> Iterator[Document]:
+    """``documents``, those of the first commit read already: what ends the run there ends it now."""
+    rest = iter(documents)
+    return chain(next(_chunks(rest, commit_every), []), rest)
 
 
 def require_codes(config: MemoryConfig) -> None:

@@ -95,6 +95,24 @@ def test_fail_stops_with_one_line_and_keeps_what_was_stored(mbc: RunMbc, corpus:
     assert {"museum", "council", "ferry"} <= stored_ids(filled)
 
 
+def test_fail_on_the_first_documents_leaves_no_empty_store_behind(
+    mbc: RunMbc, corpus: Path, store: Path, adapter_directory: Path
+) -> None:
+    corpus.write_text('{"id": "new", "text": "New."}\n{"id": "cut\n')
+    result = mbc("encode", corpus, "--store", store, "--adapter", adapter_directory, "--on-error", "fail")
+    assert result.code == ExitCode.FAILED
+    assert f"error: {corpus}:2: malformed JSON" in result.err
+    assert not store.exists()
+
+
+def test_a_store_that_cannot_be_created_says_so_and_why(
+    mbc: RunMbc, corpus: Path, adapter_directory: Path
+) -> None:
+    result = mbc("encode", corpus, "--store", corpus / "store", "--adapter", adapter_directory)
+    assert result.code == ExitCode.FAILED
+    assert f"error: no store can be created at {corpus}/store: Not a directory" in result.err
+
+
 def test_many_bad_lines_are_counted_but_not_all_named(
     mbc: RunMbc, corpus: Path, store: Path, adapter_directory: Path
 ) -> None:

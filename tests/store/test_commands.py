@@ -100,8 +100,8 @@ def test_show_gives_text_and_codes(run: Run) -> None:
 
 def test_forget_by_id_file_and_condition(run: Run, filled: MemoryStore, tmp_path: Path) -> None:
     ids = tmp_path / "ids.txt"
-    ids.write_text("doc-0\nnobody\n")
-    assert result(run, "forget", "--ids-from", str(ids), "--yes") == {"forgotten": 1, "not_found": 1}
+    ids.write_text("doc-0\n")
+    assert result(run, "forget", "--ids-from", str(ids), "--yes") == {"forgotten": 1, "not_found": 0}
     assert result(run, "forget", "--where", "source=b", "--dry-run")["would_forget"] == [
         "doc-1",
         "doc-3",
@@ -110,6 +110,32 @@ def test_forget_by_id_file_and_condition(run: Run, filled: MemoryStore, tmp_path
     assert len(state_of(filled)) == 5
     assert result(run, "forget", "--where", "source=b", "--until", "1970-01-04", "--yes")["forgotten"] == 1
     assert set(state_of(filled)) == {"doc-2", "doc-3", "doc-4", "doc-5"}
+
+
+def test_an_id_that_is_not_there_is_named_and_fails_and_the_others_are_forgotten(
+    run: Run, filled: MemoryStore
+) -> None:
+    assert run("forget", "doc-0", "nobody", "--dry-run")[0] == 1
+    code, out, err = run("forget", "doc-0", "nobody", "nobody", "doc-1", "--yes", "--json")
+    assert (code, json.loads(out)) == (1, {"forgotten": 2, "not_found": 1})
+    assert "holds no document 'nobody'" in err
+    assert set(state_of(filled)) == {"doc-2", "doc-3", "doc-4", "doc-5"}
+
+
+def test_missing_ids_can_be_ignored(run: Run, filled: MemoryStore) -> None:
+    code, out, err = run("forget", "doc-0", "nobody", "--ignore-missing", "--yes", "--json")
+    assert (code, json.loads(out), err) == (0, {"forgotten": 1, "not_found": 1}, "")
+    assert len(state_of(filled)) == 5
+
+
+def test_of_many_missing_ids_the_first_are_named_and_all_are_counted(
+    run: Run, filled: MemoryStore, tmp_path: Path
+) -> None:
+    ids = tmp_path / "ids.txt"
+    ids.write_text("".join(f"nobody-{n}\n" for n in range(30)))
+    code, _, err = run("forget", "--ids-from", str(ids), "--yes")
+    assert (code, err.count("holds no document"), len(state_of(filled))) == (1, 20, 6)
+    assert "30 ids in all" in err
 
 
 @pytest.mark.parametrize(
