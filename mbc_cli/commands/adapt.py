@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +10,7 @@ import typer
 
 from mbc_cli import output
 from mbc_cli.commands.bad_input_report import counted_bad_inputs, exit_if_skipped
+from mbc_cli.commands.calibration_report import describe_calibration
 from mbc_cli.commands.options import Device, Json, OnError
 from mbc_cli.errors import UsageError
 
@@ -59,6 +60,7 @@ def adapt(
 
     The LLM itself is not changed. A preset names it, with all dimensions and the training settings; --set
     changes single keys. Metrics, and the best and last checkpoints, lie in the adapter's folder 'training'.
+    Validation also calibrates when an adapter that selects passages takes its memory to speak to a question.
 
     Examples:
 
@@ -100,11 +102,23 @@ def adapt(
             device=device,
             on_progress=on_progress,
         )
-    fields: dict[str, Any] = {**asdict(report), "directory": str(report.directory), "skipped": bad.count}
+    found = report.calibration
+    fields: dict[str, Any] = asdict(replace(report, calibration=None)) | {
+        "directory": str(report.directory),
+        "calibration": None if found is None else found.model_dump(),
+        "skipped": bad.count,
+    }
     if json:
         output.write_json(fields)
     else:
-        output.write_fields({name.replace("_", " "): value for name, value in fields.items()})
+        shown = fields | {"calibration": None if found is None else describe_calibration(found)}
+        output.write_fields({name.replace("_", " "): value for name, value in shown.items()})
+    selects = settings.model.aggregation.kind == "select" and settings.model.quantizer.kind != "none"
+    if selects and found is None:
+        output.warn(
+            "not calibrated: validation could not tell when the memory speaks to a question, so queries always "
+            "read it; mbc adapter calibrate does it with more documents and questions"
+        )
     exit_if_skipped(bad)
 
 

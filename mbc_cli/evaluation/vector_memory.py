@@ -55,11 +55,14 @@ class VectorBank:
     def selected_prefix(
         self, model: SelectMemoryModel, question: QuestionEncoding, numbers: np.ndarray, scores: Tensor
     ) -> Prefix:
-        best_last = torch.from_numpy(numbers).flip(1).to(self.vectors.device)
-        return model.read_vectors(self.vectors[best_last])
+        rows = torch.from_numpy(numbers).to(self.vectors.device)
+        return model.read_vectors(question, self.vectors[rows], scores)
 
     def passages(self, numbers: np.ndarray) -> list[StoredPassage]:
         return [self._passages[number] for number in numbers]
+
+    def passage_count(self, rows: MemoryFilter) -> int:
+        return len(self._passages)
 
 
 class VectorMemory:

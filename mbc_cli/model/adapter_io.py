@@ -1,6 +1,7 @@
 """The adapter directory: everything that was learned around a frozen LLM, and what is needed to run it.
 
-    config.yaml          format, fingerprint, the MemoryConfig (model) and where it came from (provenance)
+    config.yaml          format, fingerprint, the MemoryConfig (model), where it came from (provenance) and,
+                         where it was calibrated, when its memory speaks to a question (calibration)
     memory.safetensors   the memory modules
     kv_lora/             KV-LoRA in PEFT's own format
     tokenizers/          of the LLM and, for amortization t5, of the two T5s
@@ -29,6 +30,7 @@ from mbc_cli.errors import MbcError
 from mbc_cli.model.amortization import T5SlotEncoder
 from mbc_cli.model.backbone import Backbone, Quantize
 from mbc_cli.model.build import build_memory_model
+from mbc_cli.model.calibration import Calibration
 from mbc_cli.model.config import MemoryConfig
 from mbc_cli.model.kv_lora import load_kv_lora, save_kv_lora
 from mbc_cli.model.memory_model import MemoryModel
@@ -41,15 +43,23 @@ _T5_PARTS = {"document_t5": "amortizer", "question_t5": "question_encoder"}
 
 @dataclass(frozen=True)
 class LoadedAdapter:
-    """A memory model ready to use, the texts' codec, and what was recorded about the adapter's making."""
+    """A memory model ready to use, the texts' codec, and what was recorded about the adapter's making.
+
+    ``calibration`` tells when the memory speaks to a question; None in adapters that were never calibrated.
+    """
 
     model: MemoryModel
     text_codec: TextCodec
     provenance: Mapping[str, Any]
+    calibration: Calibration | None = None
 
 
 def save_adapter(
-    model: MemoryModel, directory: Path, text_codec: TextCodec, provenance: Mapping[str, Any]
+    model: MemoryModel,
+    directory: Path,
+    text_codec: TextCodec,
+    provenance: Mapping[str, Any],
+    calibration: Calibration | None = None,
 ) -> None:
     """Write an adapter into ``directory``, leaving other files there alone.
 
@@ -68,12 +78,14 @@ def save_adapter(
         if isinstance(encoder, T5SlotEncoder):
             encoder.t5_config.save_pretrained(str(directory / name))
     config = _with_base_found_again(model)
-    description = {
+    description: dict[str, Any] = {
         "format": FORMAT,
         "fingerprint": model.fingerprint(),
         "model": config.model_dump(mode="json"),
         "provenance": dict(provenance),
     }
+    if calibration is not None:
+        description["calibration"] = calibration.model_dump(mode="json")
     (directory / "README.md").write_text(model_card(description), encoding="utf-8")
     for weights_file in (
         directory / "memory.safetensors",
@@ -110,11 +122,32 @@ def load_adapter(
     except (OSError, SafetensorError, ValueError, RuntimeError) as error:
         raise _damaged(directory, error) from error
     codec = TextCodec.load(config, directory / "tokenizers")
-    return LoadedAdapter(model.eval(), codec, description["provenance"])
+    return LoadedAdapter(model.eval(), codec, description["provenance"], description["calibration"])
+
+
+def write_calibration(directory: Path, calibration: Calibration) -> None:
+    """Record ``calibration`` in the config.yaml of the adapter in ``directory``, in place of an earlier one.
+
+    The fingerprint stays: stores that the adapter made are not affected.
+
+    Raises:
+        MbcError: the directory is no adapter.
+        OSError: it cannot be written.
+    """
+    read_description(directory)
+    path = directory / "config.yaml"
+    description = yaml.safe_load(path.read_text(encoding="utf-8"))
+    description["calibration"] = calibration.model_dump(mode="json")
+    # Written beside it and moved: a crash leaves the old file or the new one, and so always an adapter.
+    temporary = path.with_suffix(".yaml.part")
+    temporary.write_text(yaml.safe_dump(description, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    temporary.replace(path)
 
 
 def read_description(directory: Path) -> dict[str, Any]:
-    """The content of config.yaml: format, fingerprint, model (a MemoryConfig) and provenance.
+    """The content of config.yaml: format, fingerprint, model (a MemoryConfig), provenance, and calibration.
+
+    The last is a Calibration or None.
 
     Raises MbcError if the file is missing, not readable or of a format this version does not know.
     """
@@ -127,8 +160,14 @@ def read_description(directory: Path) -> dict[str, Any]:
                 f"{path} has format {description['format']!r}, but this version of mbc reads format {FORMAT}",
                 "install the version of mbc that wrote the adapter, or a newer one",
             )
-        fields = {name: description[name] for name in ("fingerprint", "provenance")}
-        return {"format": FORMAT, "model": MemoryConfig.model_validate(description["model"])} | fields
+        calibration = description.get("calibration")
+        return {
+            "format": FORMAT,
+            "fingerprint": description["fingerprint"],
+            "model": MemoryConfig.model_validate(description["model"]),
+            "provenance": description["provenance"],
+            "calibration": None if calibration is None else Calibration.model_validate(calibration),
+        }
     except FileNotFoundError as error:
         raise MbcError(
             "adapter", f"{directory} is not an adapter: it has no config.yaml", "name an adapter directory"

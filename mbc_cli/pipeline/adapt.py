@@ -8,7 +8,7 @@ that folder may be deleted.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,10 @@ from accelerate.utils import set_seed
 from mbc_cli.corpus.documents import Document, Question
 from mbc_cli.errors import MbcError
 from mbc_cli.model.adapter_io import save_adapter
+from mbc_cli.model.calibration import Calibration
 from mbc_cli.model.config import MemoryConfig
 from mbc_cli.model.memory_model import MemoryModel
+from mbc_cli.pipeline.calibrate import calibrate, can_calibrate
 from mbc_cli.pipeline.checkpoints import Checkpoints
 from mbc_cli.pipeline.encode import mean_quantization_error
 from mbc_cli.pipeline.metrics_log import MetricsLog
@@ -39,7 +41,11 @@ ValidationData = tuple[Sequence[Document], Sequence[Question]]
 
 @dataclass(frozen=True, slots=True)
 class AdaptReport:
-    """What a run did. ``validation_*`` are those of the step whose weights the adapter holds."""
+    """What a run did. ``validation_*`` are those of the step whose weights the adapter holds.
+
+    ``calibration`` is None for adapters that read the whole bank, without validation, and where validation
+    could not tell when the memory speaks to a question.
+    """
 
     directory: Path
     steps: int
@@ -52,6 +58,7 @@ class AdaptReport:
     best_step: int | None
     validation_loss: float | None
     validation_em: float | None
+    calibration: Calibration | None = None
 
 
 def adapt(
@@ -69,7 +76,8 @@ def adapt(
     """Train a memory for ``config.base_model`` and write it to ``output_directory`` as an adapter.
 
     Under ``accelerate launch`` every process calls this; the first one writes. The adapter holds the
-    weights that did best in validation, or the last ones where there is none.
+    weights that did best in validation, or the last ones where there is none. Validation also calibrates
+    when an adapter that selects passages takes its memory to speak to a question.
 
     Args:
         validation: documents and questions that are not learned from; None holds out
@@ -128,7 +136,12 @@ def adapt(
             model.eval()
             error = mean_quantization_error(model, codec, _some(data), batch_size=training.batch_size)
             provenance = _provenance(report, training) | {"quantization_error": error}
-            save_adapter(model, output_directory, codec, provenance)
+            if validation is not None and can_calibrate(model):
+                found = calibrate(
+                    model, codec, *validation, batch_size=training.batch_size, seed=training.seed
+                )
+                report = replace(report, calibration=found)
+            save_adapter(model, output_directory, codec, provenance, report.calibration)
         accelerator.wait_for_everyone()
     finally:
         accelerator.end_training()

@@ -1,20 +1,22 @@
 """Questions become answers: read the bank, turn what was read into a prefix, let the frozen LLM continue.
 
 ``whole-bank`` reads the histogram of all codes, so its answers come from every document at once and name no
-source. ``select`` scores every passage from its codes, reads the best, and names them.
+source. ``select`` scores every passage from its codes, reads the best, and names them; where a calibration
+says that even the best does not speak to the question, nothing is read and the LLM is left to itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mbc_cli.errors import MbcError
+from mbc_cli.model.calibration import Calibration
 from mbc_cli.model.memory_model import MemoryModel, Prefix, QuestionEncoding
 from mbc_cli.model.select_model import SelectMemoryModel
 from mbc_cli.model.text_codec import TextCodec, TokenBatch
@@ -41,65 +43,110 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer; ``from_memory`` is False where nothing was read and the LLM answered untouched."""
+    """An answer, and whether the memory gave it.
+
+    Attributes:
+        text: what the LLM answered; empty if it abstained.
+        sources: the passages that were read, best first; none where nothing was read.
+        from_memory: False where nothing in memory speaks to the question and nothing was read.
+        abstained: True where, for that reason, no answer was wanted; else the LLM answered untouched.
+        score: the best passage's, as selected; None where there was none, or the whole bank is read.
+        confidence: the probability in [0, 1] that this passage speaks to the question, if the adapter is
+            calibrated (:class:`~mbc_cli.model.calibration.Calibration`).
+    """
 
     question: str
     text: str
     sources: tuple[Source, ...] = ()
     from_memory: bool = True
+    abstained: bool = False
+    score: float | None = None
+    confidence: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What a batch of questions reads: answers, as yet without text, and the prefix of those from memory."""
+
+    answers: list[Answer]
+    prefix: Prefix | None
 
 
 class Answerer:
-    """Answers questions from one bank with one model, greedily."""
+    """Answers questions from one bank with one model, greedily.
 
-    def __init__(self, model: MemoryModel, codec: TextCodec, bank: Bank) -> None:
+    Args:
+        calibration: of the adapter; without one the memory is always taken to speak to the question.
+    """
+
+    def __init__(
+        self, model: MemoryModel, codec: TextCodec, bank: Bank, calibration: Calibration | None = None
+    ) -> None:
         self.model = model.eval()
         self.codec = codec
         self.bank = bank
+        self.calibration = calibration
 
     @torch.inference_mode()
     def answer(
-        self, questions: Sequence[str], *, rows: MemoryFilter, top_k: int | None = None, batch_size: int = 16
+        self,
+        questions: Sequence[str],
+        *,
+        rows: MemoryFilter,
+        top_k: int | None = None,
+        threshold: float | None = None,
+        require_memory: bool = False,
+        batch_size: int = 16,
     ) -> list[Answer]:
-        """Answer ``questions`` in batches. Where no passage may be read, the LLM answers untouched.
+        """Answer ``questions`` in batches.
+
+        Where the memory does not speak to a question, or no passage may be read, the LLM answers untouched,
+        or not at all with ``require_memory``.
+
+        Args:
+            threshold: the confidence from which on the memory is read; None is the calibration's own.
 
         Raises:
-            MbcError: a question, with what is read for it, is too long for the LLM.
+            MbcError: a question, with what is read for it, is too long for the LLM; or a threshold is given
+                and the adapter is not calibrated.
         """
         answers: list[Answer] = []
         for batch in _batches(questions, batch_size):
-            prompts = self.codec.encode_prompts(batch)
-            prefix, sources = self._read(batch, prompts, rows, top_k)
-            texts = self._texts(prompts, prefix)
-            answers += [
-                Answer(question, text, read, from_memory=prefix is not None)
-                for question, text, read in zip(batch, texts, sources, strict=True)
-            ]
+            reading = self._read(batch, rows, top_k, threshold)
+            known = [answer for answer in reading.answers if answer.from_memory]
+            unknown = [answer for answer in reading.answers if not answer.from_memory]
+            told = iter(self._tell(known, reading.prefix))
+            if require_memory:
+                own = iter([replace(answer, abstained=True) for answer in unknown])
+            else:
+                own = iter(self._tell(unknown, None))
+            answers += [next(told if answer.from_memory else own) for answer in reading.answers]
         return answers
 
-    def stream(self, question: str, *, rows: MemoryFilter, top_k: int | None = None) -> AnswerStream:
+    def stream(
+        self,
+        question: str,
+        *,
+        rows: MemoryFilter,
+        top_k: int | None = None,
+        threshold: float | None = None,
+        require_memory: bool = False,
+    ) -> AnswerStream:
         """Answer one question piece by piece: what was read is known at once, the text follows."""
-        prompts = self.codec.encode_prompts([question])
         with torch.inference_mode():
-            prefix, sources = self._read([question], prompts, rows, top_k)
-        return AnswerStream(
-            question,
-            self._pieces(prompts, prefix),
-            sources=sources[0],
-            from_memory=prefix is not None,
-        )
+            reading = self._read([question], rows, top_k, threshold)
+        (answer,) = reading.answers
+        if require_memory and not answer.from_memory:
+            return AnswerStream(replace(answer, abstained=True), iter(()))
+        return AnswerStream(answer, self._pieces(self.codec.encode_prompts([question]), reading.prefix))
 
     @torch.inference_mode()
     def without_memory(self, questions: Sequence[str], *, batch_size: int = 16) -> list[Answer]:
         """The untouched LLM's answers to the same prompts: no prefix and no KV-LoRA."""
         answers: list[Answer] = []
         for batch in _batches(questions, batch_size):
-            prompts = self.codec.encode_prompts(batch)
-            self._check_length(prompts, 0)
-            texts = self._texts(prompts, None)
-            answers += [
-                Answer(question, text, from_memory=False) for question, text in zip(batch, texts, strict=True)
-            ]
+            self._check_length(self.codec.encode_prompts(batch), 0)
+            answers += self._tell([Answer(question, "", from_memory=False) for question in batch], None)
         return answers
 
     @torch.inference_mode()
@@ -129,24 +176,63 @@ class Answerer:
         return self.model.encode_questions(batch.input_ids, batch.attention_mask)
 
     def _read(
-        self, questions: Sequence[str], prompts: TokenBatch, rows: MemoryFilter, top_k: int | None
-    ) -> tuple[Prefix | None, list[tuple[Source, ...]]]:
-        """The prefix for a batch of questions, or None where nothing may be read, and each one's sources."""
+        self, questions: Sequence[str], rows: MemoryFilter, top_k: int | None, threshold: float | None
+    ) -> _Reading:
+        """Find what the memory says to a batch of questions."""
         model = self.model
+        prompts = self.codec.encode_prompts(questions)
+        least = self._least_confidence(threshold)
         if isinstance(model, WholeBankMemoryModel):
             self._check_length(prompts, model.config.modulation.prefix_tokens)
             prefix = self.bank.whole_prefix(model, self._encode(questions), rows)
-            return prefix, [()] * len(questions)
+            return _Reading([Answer(each, "", from_memory=prefix is not None) for each in questions], prefix)
         assert isinstance(model, SelectMemoryModel)
         question = self._encode(questions)
         top_k = top_k or model.config.aggregation.top_k
         scores, numbers = self.bank.best_rows(model, question, rows, top_k)
         # Each passage read takes a token for every slot, and one that parts it from the next.
         self._check_length(prompts, scores.shape[1] * (model.config.context_vectors + 1))
-        sources = self._sources(scores, numbers, len(questions))
         if not numbers.size:
-            return None, sources
-        return self.bank.selected_prefix(model, question, numbers, scores), sources
+            return _Reading([Answer(each, "", from_memory=False) for each in questions], None)
+        best = scores[:, 0].tolist()
+        confidences = self._confidences(best, rows)
+        known = [index for index, value in enumerate(confidences) if value is None or value >= least]
+        sources = dict(zip(known, self._sources(scores[known], numbers[known], len(known)), strict=True))
+        answers = [
+            Answer(each, "", sources.get(index, ()), index in sources, score=score, confidence=confidence)
+            for index, (each, score, confidence) in enumerate(zip(questions, best, confidences, strict=True))
+        ]
+        if not known:
+            return _Reading(answers, None)
+        prefix = self.bank.selected_prefix(model, question, numbers, scores)
+        return _Reading(answers, prefix[torch.tensor(known, device=model.device)])
+
+    def _least_confidence(self, threshold: float | None) -> float:
+        """The confidence from which on the memory is read."""
+        if self.calibration is not None:
+            return self.calibration.threshold if threshold is None else threshold
+        if threshold:
+            raise MbcError(
+                "adapter",
+                f"threshold is {threshold:g}, but this adapter is not calibrated: it cannot tell how likely "
+                "its memory speaks to a question",
+                "calibrate it (mbc adapter calibrate; only adapters that select passages), or leave it out",
+            )
+        return 0.0
+
+    def _confidences(self, scores: Sequence[float], rows: MemoryFilter) -> list[float | None]:
+        if self.calibration is None:
+            return [None] * len(scores)
+        passages = self.bank.passage_count(rows)
+        return [self.calibration.confidence(score, passages) for score in scores]
+
+    def _tell(self, answers: Sequence[Answer], prefix: Prefix | None) -> list[Answer]:
+        """``answers`` with the text that the LLM gives for their questions after ``prefix``."""
+        if not answers:
+            return []
+        prompts = self.codec.encode_prompts([answer.question for answer in answers])
+        texts = self.codec.decode_answers(torch.stack(list(self._tokens(prompts, prefix)), dim=1))
+        return [replace(answer, text=text) for answer, text in zip(answers, texts, strict=True)]
 
     def _sources(self, scores: Tensor, numbers: np.ndarray, questions: int) -> list[tuple[Source, ...]]:
         if not numbers.size:
@@ -170,9 +256,6 @@ class Answerer:
                 f"positions, but the LLM has {positions}",
                 "ask a shorter question" + (", or lower top_k" if read > prompt else ""),
             )
-
-    def _texts(self, prompts: TokenBatch, prefix: Prefix | None) -> list[str]:
-        return self.codec.decode_answers(torch.stack(list(self._tokens(prompts, prefix)), dim=1))
 
     def _tokens(self, prompts: TokenBatch, prefix: Prefix | None) -> Iterator[Tensor]:
         """The tokens of the answers, (B,) at a time. Without a prefix the LLM is untouched: no KV-LoRA."""
@@ -204,16 +287,30 @@ class Answerer:
 
 
 class AnswerStream:
-    """An answer on its way: iterate it for pieces of text, then read :attr:`answer`."""
+    """An answer on its way: iterate it for pieces of text, then read :attr:`answer`.
 
-    def __init__(
-        self, question: str, pieces: Iterator[str], *, sources: tuple[Source, ...], from_memory: bool
-    ) -> None:
-        self.question = question
-        self.sources = sources
-        self.from_memory = from_memory
+    Everything but the text is known at once; there are no pieces where the answer has ``abstained``.
+    """
+
+    def __init__(self, begun: Answer, pieces: Iterator[str]) -> None:
+        self._begun = begun
         self._pieces = pieces
         self._text = ""
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """The passages read."""
+        return self._begun.sources
+
+    @property
+    def from_memory(self) -> bool:
+        """Whether the memory speaks to the question."""
+        return self._begun.from_memory
+
+    @property
+    def abstained(self) -> bool:
+        """Whether there will be no text because it does not."""
+        return self._begun.abstained
 
     def __iter__(self) -> Iterator[str]:
         for piece in self._pieces:
@@ -225,7 +322,7 @@ class AnswerStream:
         """The whole answer; what has not been iterated yet is generated now."""
         for _ in self:
             pass
-        return Answer(self.question, self._text, self.sources, self.from_memory)
+        return replace(self._begun, text=self._text)
 
 
 def _source(passage: StoredPassage, score: float) -> Source:

@@ -62,6 +62,9 @@ class Bank(Protocol):
     def passages(self, numbers: np.ndarray) -> list[StoredPassage]:
         """The passages at rows ``numbers`` (n,), in that order."""
 
+    def passage_count(self, rows: MemoryFilter) -> int:
+        """How many passages may be read."""
+
 
 class CodeBank:
     """The bank of one snapshot: its code counts, codes and passages.
@@ -120,6 +123,10 @@ class CodeBank:
 
     def passages(self, numbers: np.ndarray) -> list[StoredPassage]:
         return self.snapshot.passages(numbers)
+
+    def passage_count(self, rows: MemoryFilter) -> int:
+        mask = self.row_mask(rows)
+        return self.snapshot.passage_count if mask is None else int(mask.sum())
 
     def _readable(self, rows: MemoryFilter) -> Iterator[tuple[np.ndarray, Tensor]]:
         """Chunks of readable rows: their numbers (n,) int64 and their codes (n, T, L) int64, n > 0."""

@@ -37,6 +37,7 @@ class Memory:
         self.adapter_name = adapter_name
         self.model = adapter.model.eval()
         self.codec = adapter.text_codec
+        self.calibration = adapter.calibration
         self._at = at
         self._bank: CodeBank | None = None
 
@@ -172,22 +173,34 @@ class Memory:
         since: int | None = None,
         until: int | None = None,
         where: Mapping[str, str] | None = None,
+        threshold: float | None = None,
+        require_memory: bool = False,
         batch_size: int = 16,
     ) -> list[Answer]:
-        """Answer ``questions``, in order.
+        """Answer ``questions``, in order; each answer says whether the memory spoke to its question.
 
         Args:
             top_k: passages read per question, for adapters that select; None is the adapter's own number.
             since, until: read only documents with ``since <= timestamp < until``, in microseconds since
                 the Unix epoch, UTC.
             where: read only documents with this metadata.
+            threshold: read the memory where the probability that it speaks to the question is at least this;
+                0 is always. None is the adapter's own, or always if it is not calibrated.
+            require_memory: abstain where the memory does not speak to the question. Otherwise the LLM
+                answers untouched there.
 
         Raises:
-            ValueError: ``top_k`` is below 1, or a question is empty.
+            ValueError: ``top_k`` is below 1, ``threshold`` is not in [0, 1], or a question is empty.
+            MbcError: a question is too long; ``threshold`` is set and the adapter is not calibrated.
         """
         rows = MemoryFilter(since, until, where or {})
-        return self._answerer(questions, top_k).answer(
-            questions, rows=rows, top_k=top_k, batch_size=batch_size
+        return self._answerer(questions, top_k, threshold).answer(
+            questions,
+            rows=rows,
+            top_k=top_k,
+            threshold=threshold,
+            require_memory=require_memory,
+            batch_size=batch_size,
         )
 
     def answer_stream(
@@ -198,13 +211,17 @@ class Memory:
         since: int | None = None,
         until: int | None = None,
         where: Mapping[str, str] | None = None,
+        threshold: float | None = None,
+        require_memory: bool = False,
     ) -> AnswerStream:
         """Answer one question piece by piece; arguments as for :meth:`answer`.
 
         The sources are known before the first piece; iterate the result for the text.
         """
         rows = MemoryFilter(since, until, where or {})
-        return self._answerer([question], top_k).stream(question, rows=rows, top_k=top_k)
+        return self._answerer([question], top_k, threshold).stream(
+            question, rows=rows, top_k=top_k, threshold=threshold, require_memory=require_memory
+        )
 
     def answer_without_memory(self, questions: Sequence[str], *, batch_size: int = 16) -> list[Answer]:
         """What the LLM answers by itself: no prefix, no KV-LoRA, nothing read."""
@@ -230,13 +247,17 @@ class Memory:
             questions, rows=rows, top_k=top_k, batch_size=batch_size
         )
 
-    def _answerer(self, questions: Sequence[str], top_k: int | None = None) -> Answerer:
+    def _answerer(
+        self, questions: Sequence[str], top_k: int | None = None, threshold: float | None = None
+    ) -> Answerer:
         if isinstance(questions, str):
             raise ValueError("questions is a string: give a list of questions")
         if any(not question.strip() for question in questions):
             raise ValueError("a question is empty: give the text of a question")
         if top_k is not None and top_k < 1:
             raise ValueError(f"top_k is {top_k}: it must be at least 1")
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise ValueError(f"threshold is {threshold}: it is a probability and lies in [0, 1]")
         snapshot = self.store.snapshot()
         if self._bank is not None and self._bank.snapshot.id == snapshot.id:
             snapshot.close()
@@ -244,4 +265,4 @@ class Memory:
             if self._bank is not None:
                 self._bank.snapshot.close()
             self._bank = CodeBank(snapshot, self.model.device)
-        return Answerer(self.model, self.codec, self._bank)
+        return Answerer(self.model, self.codec, self._bank, self.calibration)
