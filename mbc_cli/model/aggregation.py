@@ -5,7 +5,8 @@ M*T vectors of M documents equals attention over the K codes with a bias of log(
 
     softmax(q k^T) v over M*T vectors  =  softmax(q k_c^T + log n_c) v_c over K codes.
 
-The bank is one set of vectors for all questions: it is projected once per block and never copied.
+The bank is one set of vectors for all questions: it is projected once per block and never copied. A model
+that selects reads with the same network, but each question has vectors of its own: those of its passages.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from mbc_cli.model.selection import SelectionQuery
 class QuestionEncoding:
     """A question as vectors; callers pass it on and do not look inside.
 
-    ``reading`` (B, T, D) attends over the whole bank; ``selection`` scores passages. Each is None where the
-    model does the other.
+    ``reading`` (B, T, D) attends to what is read, the whole bank or the selected passages; None where the
+    LLM reads by itself. ``selection`` scores passages; None where all are read.
     """
 
     reading: Tensor | None
@@ -33,21 +34,22 @@ class QuestionEncoding:
 
 @dataclass(frozen=True)
 class Bank:
-    """The vectors that every question of a batch attends to.
+    """The vectors that the questions of a batch attend to: (n, D) for all of them or (B, n, D) for each.
 
-    ``vectors`` (n, D); ``log_counts`` (n,) float32 says how often each stands in the bank, None once each.
+    ``log_counts``, (n,) or (B, n) float32, says how often each stands in the bank, None once each. A bias
+    on the attention's logits, it is as well the logarithm of any other weight.
     """
 
     vectors: Tensor
     log_counts: Tensor | None = None
 
     def __post_init__(self) -> None:
-        if self.vectors.shape[0] == 0:
+        if self.vectors.shape[-2] == 0:
             raise ValueError("the bank holds no vectors: encode at least one document before asking")
 
 
-class SharedCrossAttention(nn.Module):
-    """Multi-head attention of (B, T, D) over one bank (n, D) shared by the whole batch."""
+class CrossAttention(nn.Module):
+    """Multi-head attention of (B, T, D) over a bank, (n, D) shared by the whole batch or (B, n, D)."""
 
     def __init__(self, width: int, heads: int, head_dimension: int) -> None:
         super().__init__()
@@ -59,19 +61,19 @@ class SharedCrossAttention(nn.Module):
         self.to_out = nn.Linear(inner, width)
 
     def _split(self, x: Tensor) -> Tensor:
-        """(n, inner) -> (1, heads, n, head_dimension), in float32."""
-        return x.float().unflatten(-1, (self.heads, -1)).transpose(0, 1)[None]
+        """(banks, n, inner) -> (banks, heads, n, head_dimension), in float32."""
+        return x.float().unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
     def forward(self, x: Tensor, vectors: Tensor, log_counts: Tensor | None) -> Tensor:
-        # All questions' slots are rows of one long query, so keys and values exist once.
-        query = self._split(self.to_q(x).flatten(0, 1))
-        key, value = self._split(self.to_k(vectors)), self._split(self.to_v(vectors))
-        bias = None if log_counts is None else log_counts[None, None, None]
+        # Over one bank all questions' slots are rows of one long query, so keys and values exist once.
+        rows, banks = (x.flatten(0, 1)[None], vectors[None]) if vectors.dim() == 2 else (x, vectors)
+        query = self._split(self.to_q(rows))
+        key, value = self._split(self.to_k(banks)), self._split(self.to_v(banks))
+        bias = None if log_counts is None else log_counts.reshape(len(banks), 1, 1, -1)
         # In float32 under autocast as well: log(count) of a large bank needs more than bfloat16 has.
         with torch.autocast(x.device.type, enabled=False):
             read = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-        rows = read[0].transpose(0, 1).flatten(-2)
-        return self.to_out(rows.unflatten(0, x.shape[:2]))
+        return self.to_out(read.transpose(1, 2).flatten(-2).reshape(*x.shape[:2], -1))
 
 
 class CrossAttentionBlock(nn.Module):
@@ -81,7 +83,7 @@ class CrossAttentionBlock(nn.Module):
         super().__init__()
         self.norm_query = nn.LayerNorm(width)
         self.norm_bank = nn.LayerNorm(width)
-        self.attention = SharedCrossAttention(width, heads, head_dimension)
+        self.attention = CrossAttention(width, heads, head_dimension)
         self.norm_feed_forward = nn.LayerNorm(width)
         self.feed_forward = nn.Sequential(
             nn.Linear(width, feed_forward), nn.GELU(), nn.Linear(feed_forward, width)
@@ -92,7 +94,7 @@ class CrossAttentionBlock(nn.Module):
         return x + self.feed_forward(self.norm_feed_forward(x))
 
 
-class WholeBankAggregator(nn.Module):
+class Aggregator(nn.Module):
     """Cross-attention blocks in which question slots (B, T, D) read a bank; gives the latent (B, T, D)."""
 
     def __init__(self, width: int, blocks: int, heads: int, head_dimension: int) -> None:

@@ -24,16 +24,17 @@ _COMPUTE_TYPES = {"nf4": torch.bfloat16, "int8": torch.float16}
 
 @dataclass(frozen=True)
 class Family:
-    """Where an architecture keeps its layers and its key and value projections."""
+    """Where an architecture keeps its layers and the projections of their attention."""
 
     layers: str  # name of the module list of layers
     projections: tuple[str, ...]  # modules that compute keys and values
-    fused: bool = False  # one projection computes queries, keys and values side by side
+    output: str  # a layer's module that maps the heads' results back to hidden states
+    fused: bool = False  # one Conv1D (weights transposed) computes queries, keys and values side by side
 
 
-_SPLIT = Family("layers", ("k_proj", "v_proj"))
+_SPLIT = Family("layers", ("k_proj", "v_proj"), "self_attn.o_proj")
 FAMILIES: dict[str, Family] = {
-    "gpt2": Family("h", ("c_attn",), fused=True),
+    "gpt2": Family("h", ("c_attn",), "attn.c_proj", fused=True),
     "llama": _SPLIT,
     "mistral": _SPLIT,
     "qwen2": _SPLIT,
@@ -170,6 +171,21 @@ class Backbone(nn.Module):
         """A context in which the LLM computes as it did before KV-LoRA."""
         model = self.language_model
         return model.disable_adapter() if isinstance(model, PeftModel) else nullcontext()
+
+    def value_projections(self) -> Iterator[Tensor]:
+        """For each layer, what one token's value adds to the states of those that attend to it alone.
+
+        Matrices (D, kv_width) float32; none at all if the LLM is quantised.
+        """
+        shape = self.shape
+        for layer in getattr(self.transformer.base_model, self.family.layers):
+            weight = layer.get_submodule(self.family.output).weight.detach()
+            if not weight.dtype.is_floating_point:
+                return
+            projection = (weight.T if self.family.fused else weight).float()
+            # Query heads that share a value head all pass the same value on.
+            grouped = projection.unflatten(1, (shape.kv_heads, -1, shape.head_dim))
+            yield grouped.sum(2).flatten(1)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, prefix: Prefix | None = None) -> Tensor:
         """Next-token logits (B, S, vocabulary) for ids and mask (B, S), padded on either side."""

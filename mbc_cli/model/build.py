@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from transformers import PretrainedConfig, T5Config
 
-from mbc_cli.model.aggregation import WholeBankAggregator
+from mbc_cli.model.aggregation import Aggregator
 from mbc_cli.model.amortization import T5SlotEncoder
 from mbc_cli.model.architectures import load_t5, t5_config
 from mbc_cli.model.backbone import Backbone
@@ -51,7 +51,7 @@ def build_memory_model(
         ),
         quantizer=build_quantizer(config.quantizer, config.context_vectors, code_dimension or width),
         question_encoder=question_encoder,
-        aggregator=WholeBankAggregator(
+        aggregator=Aggregator(
             width, config.aggregation.blocks, config.aggregation.heads, config.aggregation.head_dimension
         ),
         modulation=Modulation(backbone.shape, config.modulation.prefix_tokens, config.modulation.hidden),

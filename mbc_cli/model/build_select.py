@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from mbc_cli.model.answer_head import AnswerHead
 from mbc_cli.model.backbone import Backbone
 from mbc_cli.model.code_space import ProjectedCodeSpace
 from mbc_cli.model.config import MemoryConfig
 from mbc_cli.model.kv_lora import attach_kv_lora
 from mbc_cli.model.quantizer import build_quantizer
+from mbc_cli.model.reading import Reader
 from mbc_cli.model.salience import SalientTokenAmortizer
 from mbc_cli.model.select_model import SelectMemoryModel
 from mbc_cli.model.selection import Selection
+from mbc_cli.model.slot_pooling import SlotAmortizer
+from mbc_cli.model.slot_reader import SlotReader
 from mbc_cli.model.soft_tokens import SoftTokenReader
 from mbc_cli.model.trunk import BackboneTrunk, RawEmbeddings
 
@@ -23,17 +27,41 @@ def build_select_model(
     """
     width = backbone.shape.hidden_size
     code_width = config.quantizer.code_dimension or width
+    slots = config.context_vectors
+    pools_slots = config.amortization.pooling == "slots"
     embeddings = RawEmbeddings(backbone)
     trunk = BackboneTrunk(
         backbone, config.amortization.trunk_layers, embeddings, weights_follow=weights_follow
     )
     attach_kv_lora(backbone, config.kv_lora)
+    pooling = SlotAmortizer if pools_slots else SalientTokenAmortizer
     return SelectMemoryModel(
         config,
         backbone,
-        amortizer=SalientTokenAmortizer(embeddings, trunk, config.context_vectors, width),
-        code_space=ProjectedCodeSpace(width, code_width, config.context_vectors, slot_embedding=False),
-        quantizer=build_quantizer(config.quantizer, config.context_vectors, code_width),
-        selection=Selection(embeddings, trunk, width, code_width, config.aggregation.selection_dimension),
-        reader=SoftTokenReader(backbone, embeddings),
+        amortizer=pooling(embeddings, trunk, slots, width),
+        # Slots that keep the order of a text need no names: whoever reads them sees the order itself.
+        code_space=ProjectedCodeSpace(width, code_width, slots, slot_embedding=_slots_need_names(config)),
+        quantizer=build_quantizer(config.quantizer, slots, code_width),
+        selection=Selection(
+            width,
+            code_width,
+            config.aggregation.selection_dimension,
+            named_slots=slots if pools_slots else None,
+        ),
+        reader=_reader(config, backbone, embeddings),
+        answer_head=AnswerHead(backbone, embeddings) if config.loss.answer_head else None,
     )
+
+
+def _slots_need_names(config: MemoryConfig) -> bool:
+    """Whether decoded slots carry an embedding of their own.
+
+    Pooled slots differ in what they stand for, and attention does not see the order of tokens.
+    """
+    return config.amortization.pooling == "slots" or config.modulation.kind == "slots"
+
+
+def _reader(config: MemoryConfig, backbone: Backbone, embeddings: RawEmbeddings) -> Reader:
+    if config.modulation.kind == "soft-tokens":
+        return SoftTokenReader(backbone, embeddings)
+    return SlotReader(backbone, config.aggregation, config.modulation)

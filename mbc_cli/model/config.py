@@ -21,10 +21,12 @@ class AmortizationConfig(FrozenConfig):
     """How a text becomes context vectors (MBC section 3.1).
 
     ``t5`` is the published network. ``backbone`` reads with a trunk initialised from the frozen
-    LLM's own first blocks (docs/how-it-works.md).
+    LLM's own first blocks (docs/how-it-works.md), and pools what it read in one of two ways: ``tokens``
+    keeps the T most salient tokens in their order, ``slots`` lets T learned queries attend to all of them.
     """
 
     kind: Literal["t5", "backbone"] = "t5"
+    pooling: Literal["tokens", "slots"] = Field("tokens", description="backbone only: what a slot holds.")
     document_t5: str = Field("t5-small", description="T5 that reads documents: hub id or local directory.")
     question_t5: str = Field("t5-small", description="T5 that reads questions: hub id or local directory.")
     attend_to_padding: bool = Field(
@@ -76,12 +78,17 @@ class AggregationConfig(FrozenConfig):
 class ModulationConfig(FrozenConfig):
     """How what was read becomes a key and value prefix in every layer.
 
-    ``slots`` is the published modulation of the latent. With ``soft-tokens`` the frozen LLM itself reads
-    the decoded slots of the selected passages as input embeddings (docs/how-it-works.md).
+    ``slots`` is the published way: the question attends to what it reads, and the latent is modulated. With
+    ``soft-tokens`` the frozen LLM itself reads the decoded slots of the selected passages as input
+    embeddings (docs/how-it-works.md).
     """
 
     kind: Literal["slots", "soft-tokens"] = "slots"
-    prefix_tokens: int = Field(2, ge=1, description="P, prefix tokens per layer.")
+    prefix_tokens: int = Field(
+        2,
+        ge=1,
+        description="slots only: P, prefix tokens per layer; with select also the question's vectors.",
+    )
     hidden: int = Field(768, ge=1, description="Width of each slot's feed-forward.")
 
 
@@ -98,6 +105,9 @@ class LossConfig(FrozenConfig):
 
     selection: float = Field(0.5, ge=0)
     salience: float = Field(0.5, ge=0)
+    answer_head: float = Field(
+        0.0, ge=0, description="Answer tokens read off the latent; modulation slots only; falls to 30 %."
+    )
     negatives: int = Field(
         256, ge=0, description="Recent documents that selection has to tell apart as well."
     )
@@ -144,18 +154,38 @@ class MemoryConfig(FrozenConfig):
                 "aggregation 'whole-bank' reads a histogram of single codes and cannot use "
                 f"quantizer.levels={self.quantizer.levels}: set levels to 1 or aggregation to 'select'"
             )
-        select = self.aggregation.kind == "select"
-        soft = self.modulation.kind == "soft-tokens"
-        backbone = self.amortization.kind == "backbone"
-        if not select == soft == backbone:
+        if (self.aggregation.kind == "select") != (self.amortization.kind == "backbone"):
             raise ValueError(
-                f"aggregation.kind is {self.aggregation.kind!r}, modulation.kind {self.modulation.kind!r} "
-                f"and amortization.kind {self.amortization.kind!r}: use either select, soft-tokens and "
-                "backbone, or whole-bank, slots and t5"
+                f"aggregation.kind is {self.aggregation.kind!r} and amortization.kind "
+                f"{self.amortization.kind!r}: use either select and backbone, or whole-bank and t5"
             )
-        if backbone and self.quantizer.codebook == "per-slot":
+        if self.aggregation.kind == "whole-bank":
+            self._whole_bank_has_no_options_of_select()
+        if (
+            self.amortization.kind == "backbone"
+            and self.amortization.pooling == "tokens"
+            and self.quantizer.codebook == "per-slot"
+        ):
             raise ValueError(
-                "amortization 'backbone' puts any token in any slot, so a codebook per slot would learn "
-                "the same codes many times: set quantizer.codebook to 'shared'"
+                "amortization.pooling 'tokens' puts any token in any slot, so a codebook per slot would "
+                "learn the same codes many times: set quantizer.codebook to 'shared' or "
+                "amortization.pooling to 'slots'"
+            )
+        if self.loss.answer_head and self.modulation.kind == "soft-tokens":
+            raise ValueError(
+                f"loss.answer_head is {self.loss.answer_head} but modulation.kind 'soft-tokens' has no "
+                "latent to read answers off: set it to 0 or modulation.kind to 'slots'"
             )
         return self
+
+    def _whole_bank_has_no_options_of_select(self) -> None:
+        for name, value, usual in (
+            ("modulation.kind", self.modulation.kind, "slots"),
+            ("amortization.pooling", self.amortization.pooling, "tokens"),
+            ("loss.answer_head", self.loss.answer_head, 0.0),
+        ):
+            if value != usual:
+                raise ValueError(
+                    f"{name} is {value!r}, which only aggregation.kind 'select' has: "
+                    f"set it to {usual!r} or the aggregation to 'select'"
+                )

@@ -30,10 +30,12 @@ class Modulation(nn.Module):
     """A residual feed-forward per slot, reshaped to P key and P value vectors for every layer.
 
     Where a layer's keys are not as wide as the hidden states (grouped-query attention, or heads of their
-    own size) a linear map ends it.
+    own size) a linear map ends it. ``to_kv`` is a map of another kind, (B, slots, D) -> (B, slots, kv_width).
     """
 
-    def __init__(self, shape: BackboneShape, prefix_tokens: int, hidden: int) -> None:
+    def __init__(
+        self, shape: BackboneShape, prefix_tokens: int, hidden: int, to_kv: nn.Module | None = None
+    ) -> None:
         super().__init__()
         self.shape = shape
         self.prefix_tokens = prefix_tokens
@@ -42,8 +44,10 @@ class Modulation(nn.Module):
         self.norm = PerSlotLayerNorm(self.slots, width)
         self.enter = PerSlotLinear(self.slots, width, hidden)
         self.leave = PerSlotLinear(self.slots, hidden, width)
-        fits = shape.kv_width == width
-        self.to_kv = nn.Identity() if fits else nn.Linear(width, shape.kv_width, bias=False)
+        if to_kv is None:
+            fits = shape.kv_width == width
+            to_kv = nn.Identity() if fits else nn.Linear(width, shape.kv_width, bias=False)
+        self.to_kv = to_kv
 
     def forward(self, latent: Tensor) -> Prefix:
         """Latent (B, T, D) -> prefix (layers, 2, B, kv_heads, P, head_dim)."""

@@ -8,6 +8,8 @@ embedding of the token plus what its neighbourhood adds.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,25 +17,35 @@ from torch.nn import functional as F
 from mbc_cli.model.trunk import BackboneTrunk, RawEmbeddings
 
 
-class SalientTokenAmortizer(nn.Module):
-    """Ids -> the context vectors of the T most salient tokens, in the order of the text."""
+class BackboneAmortizer(nn.Module, ABC):
+    """A text becomes T context vectors, read by a trunk of the LLM's own blocks."""
 
-    def __init__(self, embeddings: RawEmbeddings, trunk: BackboneTrunk, slots: int, width: int) -> None:
+    def __init__(self, embeddings: RawEmbeddings, trunk: BackboneTrunk, slots: int) -> None:
         super().__init__()
         self.embeddings = embeddings
         self.trunk = trunk
         self.slots = slots
-        self.score = nn.Linear(width, 1)
-        self.context = nn.Linear(width, width, bias=False)
-        nn.init.zeros_(self.context.weight)  # at first a context vector is the raw embedding itself
-        self.empty = nn.Parameter(torch.randn(width))  # stands in the slots of a text of fewer tokens
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Ids and mask (B, S), padded on the right -> context vectors (B, T, D)."""
         return self.with_salience(input_ids, attention_mask)[0]
 
+    @abstractmethod
     def with_salience(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Context vectors (B, T, D) and the salience logit of every token (B, S), for training."""
+
+
+class SalientTokenAmortizer(BackboneAmortizer):
+    """Ids -> the context vectors of the T most salient tokens, in the order of the text."""
+
+    def __init__(self, embeddings: RawEmbeddings, trunk: BackboneTrunk, slots: int, width: int) -> None:
+        super().__init__(embeddings, trunk, slots)
+        self.score = nn.Linear(width, 1)
+        self.context = nn.Linear(width, width, bias=False)
+        nn.init.zeros_(self.context.weight)  # at first a context vector is the raw embedding itself
+        self.empty = nn.Parameter(torch.randn(width))  # stands in the slots of a text of fewer tokens
+
+    def with_salience(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         states = self.trunk(input_ids, attention_mask, "document")
         salience = self.score(states)[..., 0]
         ranked = salience.masked_fill(attention_mask == 0, -torch.inf)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from mbc_cli.model.quantizer import QuantizerOutput
 from mbc_cli.model.recent_memory import text_identities
-from mbc_cli.model.salience import SalientTokenAmortizer, salience_loss
+from mbc_cli.model.salience import salience_loss
 from mbc_cli.model.training_losses import TrainingBatch, TrainingLoss
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def select_loss(model: SelectMemoryModel, batch: TrainingBatch, progress: float) -> TrainingLoss:
-    """Answer NLL from the gold passage + weighted selection, salience and quantiser losses.
+    """Answer NLL from the gold passage + weighted selection, salience, answer-head and quantiser losses.
 
     Selection is a cross-entropy over the batch's documents and a sample of recent ones. ``progress`` in
     [0, 1] places this step in the quantising schedule. In evaluation mode nothing is drawn or remembered.
@@ -43,16 +43,18 @@ def select_loss(model: SelectMemoryModel, batch: TrainingBatch, progress: float)
     selection = F.cross_entropy(scores, batch.question_document)
     chosen = (scores.argmax(1) == batch.question_document).float().mean()
 
-    prefix = model.read_vectors(quantized[:, None])[batch.question_document]
+    decoded = model.code_space.leave(quantized)
+    prefix, latent = model.reader.read_own(question, decoded, batch.question_document)
     answer = model.answer_loss(prefix, batch.answer_input_ids, batch.answer_mask, batch.answer_labels)
     if model.training:
         model.recent.add(quantized, texts)
 
-    parts: dict[str, Tensor] = {"answer": answer, "selection": selection, "selected_right": chosen}
-    total = answer + weights.selection * selection
-    if salience is not None:
-        parts["salience"] = salience
-        total = total + weights.salience * salience
+    parts = {"answer": answer, "selection": selection, "selected_right": chosen, "salience": salience}
+    total = answer + weights.selection * selection + weights.salience * salience
+    if model.answer_head is not None and latent is not None:
+        parts["answer_head"] = model.answer_head(latent, batch.answer_labels)
+        # It shows the way at the beginning; in the end the LLM's own answers are what counts.
+        total = total + weights.answer_head * (1 - 0.7 * progress) * parts["answer_head"]
     if output is not None:
         parts |= {
             "quantizer": output.loss,
@@ -64,10 +66,8 @@ def select_loss(model: SelectMemoryModel, batch: TrainingBatch, progress: float)
     return TrainingLoss(total, {name: float(part.detach()) for name, part in parts.items()})
 
 
-def _read(model: SelectMemoryModel, batch: TrainingBatch) -> tuple[Tensor, Tensor | None]:
-    """Context vectors of the batch's documents and, where tokens are pooled, the salience loss."""
-    if not isinstance(model.amortizer, SalientTokenAmortizer):
-        return model.encode_documents(batch.document_ids, batch.document_mask), None
+def _read(model: SelectMemoryModel, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
+    """Context vectors of the batch's documents, and the salience loss."""
     vectors, salience = model.amortizer.with_salience(batch.document_ids, batch.document_mask)
     asked: list[Tensor] = []
     mentioned: list[Tensor] = []

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mbc_cli.model.aggregation import QuestionEncoding
+from mbc_cli.model.answer_head import AnswerHead
 from mbc_cli.model.backbone import Backbone
 from mbc_cli.model.code_space import IdentityCodeSpace, ProjectedCodeSpace
 from mbc_cli.model.config import MemoryConfig
 from mbc_cli.model.memory_model import MemoryModel
 from mbc_cli.model.prefix import Prefix
 from mbc_cli.model.quantizer import PassThrough, VectorQuantizer
+from mbc_cli.model.reading import Reader
 from mbc_cli.model.recent_memory import RecentMemory
+from mbc_cli.model.salience import BackboneAmortizer
 from mbc_cli.model.select_loss import select_loss
 from mbc_cli.model.selection import Selection
-from mbc_cli.model.soft_tokens import SoftTokenReader
 from mbc_cli.model.training_losses import TrainingBatch, TrainingLoss
 
 _RECENT = "recent."  # prefix of the recent documents' names in a checkpoint
@@ -24,6 +26,7 @@ _RECENT = "recent."  # prefix of the recent documents' names in a checkpoint
 class SelectMemoryModel(MemoryModel):
     """question -> selection scores over codes -> the top k passages' decoded slots -> prefix -> LLM."""
 
+    amortizer: BackboneAmortizer
     codebooks_placed: Tensor
 
     def __init__(
@@ -31,15 +34,17 @@ class SelectMemoryModel(MemoryModel):
         config: MemoryConfig,
         backbone: Backbone,
         *,
-        amortizer: nn.Module,
+        amortizer: BackboneAmortizer,
         code_space: IdentityCodeSpace | ProjectedCodeSpace,
         quantizer: PassThrough | VectorQuantizer,
         selection: Selection,
-        reader: SoftTokenReader,
+        reader: Reader,
+        answer_head: AnswerHead | None = None,
     ) -> None:
         super().__init__(config, backbone, amortizer=amortizer, code_space=code_space, quantizer=quantizer)
         self.selection = selection
         self.reader = reader
+        self.answer_head = answer_head
         width = config.quantizer.code_dimension or backbone.shape.hidden_size
         self.recent = RecentMemory(config.loss.remembered, config.context_vectors, width)
         self.register_buffer("codebooks_placed", torch.zeros((), dtype=torch.bool))
@@ -61,7 +66,12 @@ class SelectMemoryModel(MemoryModel):
         super().finish_training()
 
     def encode_questions(self, input_ids: Tensor, attention_mask: Tensor) -> QuestionEncoding:
-        return QuestionEncoding(None, self.selection.encode(input_ids, attention_mask))
+        raw = self.amortizer.embeddings(input_ids)
+        states = self.amortizer.trunk(input_ids, attention_mask, "question")
+        return QuestionEncoding(
+            self.reader.question_vectors(raw, states, attention_mask),
+            self.selection.encode(raw, states, attention_mask),
+        )
 
     def select(self, question: QuestionEncoding, codes: Tensor) -> Tensor:
         """Scores (B, N) float32 of passages with codes (N, T, L) int64, by table look-up."""
@@ -74,12 +84,13 @@ class SelectMemoryModel(MemoryModel):
         """What questions read in their passages: codes (B, k, T, L) int64 with scores (B, k), best first."""
         batch, passages = codes.shape[:2]
         vectors = self.decode(codes.flatten(0, 1)).unflatten(0, (batch, passages))
-        return self.reader(vectors.flip(1))  # the best passage stands next to the question
+        return self.reader(question, vectors, _log_weights(scores))
 
-    def read_vectors(self, vectors: Tensor) -> Prefix:
-        """The same from quantised vectors (B, k, T, C), for training."""
+    def read_vectors(self, question: QuestionEncoding, vectors: Tensor, scores: Tensor) -> Prefix:
+        """The same from vectors (B, k, T, C), quantised or not, with scores (B, k), best first."""
         batch, passages = vectors.shape[:2]
-        return self.reader(self.code_space.leave(vectors.flatten(0, 1)).unflatten(0, (batch, passages)))
+        decoded = self.code_space.leave(vectors.flatten(0, 1)).unflatten(0, (batch, passages))
+        return self.reader(question, decoded, _log_weights(scores))
 
     def training_loss(self, batch: TrainingBatch, progress: float = 0.0) -> TrainingLoss:
         if not 0 <= progress <= 1:
@@ -95,3 +106,8 @@ class SelectMemoryModel(MemoryModel):
         recent = {name.removeprefix(_RECENT): v for name, v in state.items() if name.startswith(_RECENT)}
         super().load_memory_state_dict({n: v for n, v in state.items() if not n.startswith(_RECENT)})
         self.recent.load_state(recent)
+
+
+def _log_weights(scores: Tensor) -> Tensor | None:
+    """How much each of a question's passages counts, (B, k); None where there is but one."""
+    return scores.float().log_softmax(1) if scores.shape[1] > 1 else None

@@ -4,9 +4,9 @@ Late interaction: every token of the question looks for its best match among a p
 
     score = e^tau  sum_i w_i  max_t  cos-like(q_i, k_t),
 
-where k_t depends on the code in slot t and, since slots keep the order of the text, on the codes in the slots
-before and after it. So per question a table over the K codes answers for any number of passages,
-and the bank is never decoded.
+where k_t depends on the code in slot t and, where slots keep the order of the text, on the codes in the slots
+before and after it; where slots stand for something of their own, on t itself. So per question a table over
+the K codes answers for any number of passages, and the bank is never decoded.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from mbc_cli.model.trunk import BackboneTrunk, RawEmbeddings
 
 # Added to squared lengths, which are of order d: beyond a text's ends vectors are zero, and the gradient of a
 # plain norm explodes there.
@@ -38,19 +36,13 @@ class SelectionQuery:
 class Selection(nn.Module):
     """Scores passages for questions."""
 
-    offsets = (0, 1, -1)  # a slot's key: its own code, and the codes of its neighbours
-
     def __init__(
-        self,
-        embeddings: RawEmbeddings,
-        trunk: BackboneTrunk,
-        width: int,
-        code_width: int,
-        dimension: int,
+        self, width: int, code_width: int, dimension: int, *, named_slots: int | None = None
     ) -> None:
+        """``named_slots`` is T where slots stand for something of their own, None for tokens in order."""
         super().__init__()
-        self._embeddings = (embeddings,)  # both belong to the amortizer, which registers them
-        self._trunk = (trunk,)
+        # A slot's key: its own code and, in the order of a text, the codes of its neighbours.
+        self.offsets = (0, 1, -1) if named_slots is None else (0,)
         heads = len(self.offsets)
         self.key = nn.Parameter(torch.randn(heads, code_width, dimension) / code_width**0.5)
         # Questions start in the passages' own space, where equal tokens match (code_width == width).
@@ -63,11 +55,14 @@ class Selection(nn.Module):
         self.query_context = nn.Parameter(torch.zeros(heads, width, dimension))
         self.weight = nn.Linear(width, 1)
         self.log_scale = nn.Parameter(torch.tensor(3.0))
+        # What a slot stands for: the same code in two slots is not the same find.
+        self.slot_key = (
+            None if named_slots is None else nn.Parameter(torch.randn(named_slots, dimension) * 0.3)
+        )
 
-    def encode(self, input_ids: Tensor, attention_mask: Tensor) -> SelectionQuery:
-        """Ids and mask (B, S), padded on the right -> what to look for."""
-        states = self._trunk[0](input_ids, attention_mask, "question")
-        raw = self._embeddings[0](input_ids) * attention_mask[..., None]
+    def encode(self, raw: Tensor, states: Tensor, attention_mask: Tensor) -> SelectionQuery:
+        """Raw embeddings and trunk states (B, S, D), mask (B, S), padded on the right -> what to look for."""
+        raw = raw * attention_mask[..., None]
         shifted = torch.stack([_shift(raw, offset) for offset in self.offsets])
         vectors = torch.einsum("obsw,owd->obsd", shifted, self.query)
         vectors = vectors + torch.einsum("bsw,owd->obsd", states, self.query_context)
@@ -76,7 +71,8 @@ class Selection(nn.Module):
 
     def score_vectors(self, query: SelectionQuery, vectors: Tensor) -> Tensor:
         """Scores (B, N) of passages given as code-space vectors (N, T, C); differentiable, for training."""
-        keys = _unit(torch.einsum("ntc,ocd->ontd", vectors.float(), self.key.float()))
+        keys = torch.einsum("ntc,ocd->ontd", vectors.float(), self.key.float())
+        keys = _unit(keys if self.slot_key is None else keys + self.slot_key)
         matches = torch.einsum("obsd,ontd->obsnt", query.vectors, keys)
         total = matches[0].clone()
         for match, offset in zip(matches[1:], self.offsets[1:], strict=True):
@@ -86,7 +82,11 @@ class Selection(nn.Module):
     def score_codes(self, query: SelectionQuery, codebooks: Tensor, codes: Tensor) -> Tensor:
         """The same scores (B, N) from codes (N, T, L) int64 and codebooks (L, G, K, C), by look-up alone."""
         keys = torch.einsum("lgkc,ocd->olgkd", codebooks.float(), self.key.float())
-        slots = torch.arange(codes.shape[1], device=codes.device) if codebooks.shape[1] > 1 else None
+        if self.slot_key is not None:  # a table for each slot, with the slot's own part in the first level
+            keys = keys.expand(-1, -1, len(self.slot_key), -1, -1)
+            own = F.pad(self.slot_key.float()[None, :, None], (0, 0, 0, 0, 0, 0, 0, len(codebooks) - 1))
+            keys = keys + own
+        slots = torch.arange(codes.shape[1], device=codes.device) if keys.shape[2] > 1 else None
         levels = codes.shape[-1]
         scale = None
         if levels == 1:
@@ -115,6 +115,9 @@ class Selection(nn.Module):
     def _inverse_lengths(self, keys: Tensor, codes: Tensor, slots: Tensor | None) -> Tensor:
         """1 / |k| for every slot, (offsets, N, T, 1): from the Gram matrix of the levels' keys."""
         levels = codes.shape[-1]
+        if slots is not None:  # a Gram matrix for each slot would be larger than the keys themselves
+            found = [_look_up(keys[0, level], codes[..., level], slots) for level in range(levels)]
+            return (torch.stack(found).sum(0).square().sum(-1)[None] + _SOFT).rsqrt()[..., None]
         lengths = []
         for table in keys:  # (L, G, K, d)
             square = torch.zeros(())

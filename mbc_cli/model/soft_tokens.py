@@ -10,12 +10,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from mbc_cli.model.aggregation import QuestionEncoding
 from mbc_cli.model.backbone import Backbone
 from mbc_cli.model.prefix import Prefix
+from mbc_cli.model.reading import Reader
 from mbc_cli.model.trunk import RawEmbeddings
 
 
-class SoftTokenReader(nn.Module):
+class SoftTokenReader(Reader):
     """Decoded slots of the selected passages -> the prefix the LLM makes of them."""
 
     def __init__(self, backbone: Backbone, embeddings: RawEmbeddings) -> None:
@@ -30,8 +32,18 @@ class SoftTokenReader(nn.Module):
             with torch.no_grad():
                 self.start.copy_(embeddings.embed(torch.tensor([[beginning]], device=backbone.device))[0, 0])
 
-    def forward(self, vectors: Tensor) -> Prefix:
-        """Decoded slots (B, k, T, D) -> a prefix of k (1 + T) tokens; the last passage stands last."""
+    def forward(self, question: QuestionEncoding, vectors: Tensor, log_weights: Tensor | None) -> Prefix:
+        """A prefix of k (1 + T) tokens, the best passage last, next to the question."""
+        return self._read(vectors.flip(1))
+
+    def read_own(
+        self, question: QuestionEncoding, vectors: Tensor, rows: Tensor
+    ) -> tuple[Prefix, Tensor | None]:
+        # The LLM reads each passage once, however many questions ask about it.
+        return self._read(vectors[:, None])[rows], None
+
+    def _read(self, vectors: Tensor) -> Prefix:
+        """Passages (B, k, T, D) in reading order -> what the LLM's layers hold after reading them."""
         batch, passages, _, width = vectors.shape
         tokens = self._embeddings[0].restore(vectors)
         start = self.start.expand(batch, passages, 1, width)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mbc_cli.model.aggregation import Bank, QuestionEncoding, WholeBankAggregator
+from mbc_cli.model.aggregation import Aggregator, Bank, QuestionEncoding
 from mbc_cli.model.backbone import Backbone
 from mbc_cli.model.code_space import IdentityCodeSpace, ProjectedCodeSpace
 from mbc_cli.model.config import MemoryConfig
@@ -31,7 +31,7 @@ class WholeBankMemoryModel(MemoryModel):
         code_space: IdentityCodeSpace | ProjectedCodeSpace,
         quantizer: PassThrough | VectorQuantizer,
         question_encoder: nn.Module,
-        aggregator: WholeBankAggregator,
+        aggregator: Aggregator,
         modulation: Modulation,
     ) -> None:
         super().__init__(config, backbone, amortizer=amortizer, code_space=code_space, quantizer=quantizer)

@@ -122,8 +122,8 @@ def _read_selected(model: SelectMemoryModel, question: QuestionEncoding, bank: T
     """Read the best passages of ``bank`` (M, T, C): vectors, as no code exists early in training."""
     assert question.selection is not None
     scores = model.selection.score_vectors(question.selection, bank)
-    rows = scores.topk(min(model.config.aggregation.top_k, len(bank)), dim=1).indices
-    return model.read_vectors(bank[rows.flip(1)])  # the best passage stands next to the question
+    best = scores.topk(min(model.config.aggregation.top_k, len(bank)), dim=1)
+    return model.read_vectors(question, bank[best.indices], best.values)
 
 
 def _sample(data: TrainingSet, count: int, seed: int) -> tuple[list[Question], list[Visit]]:

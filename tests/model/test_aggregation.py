@@ -8,16 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from mbc_cli.model.aggregation import Bank, QuestionEncoding, WholeBankAggregator
+from mbc_cli.model.aggregation import Aggregator, Bank, QuestionEncoding
 
 WIDTH, SLOTS, QUESTIONS = 20, 5, 3
 
 
-def aggregator(
-    blocks: int = 2, heads: int = 3, head_dimension: int = 7, seed: int = 0
-) -> WholeBankAggregator:
+def aggregator(blocks: int = 2, heads: int = 3, head_dimension: int = 7, seed: int = 0) -> Aggregator:
     torch.manual_seed(seed)
-    return WholeBankAggregator(WIDTH, blocks, heads, head_dimension).eval()
+    return Aggregator(WIDTH, blocks, heads, head_dimension).eval()
 
 
 def questions(seed: int = 1) -> QuestionEncoding:
@@ -68,7 +66,16 @@ def test_the_bank_is_projected_once_whatever_the_number_of_questions() -> None:
             projection.register_forward_hook(lambda _, inputs, __: rows.append(inputs[0].shape))
     many = QuestionEncoding(torch.randn(50, SLOTS, WIDTH))
     model(many, Bank(torch.randn(13, WIDTH)))
-    assert rows == [torch.Size([13, WIDTH])] * 4
+    assert rows == [torch.Size([1, 13, WIDTH])] * 4
+
+
+def test_questions_with_vectors_of_their_own_read_as_if_each_were_asked_alone() -> None:
+    model, encoding = aggregator(), questions()
+    vectors, bias = torch.randn(QUESTIONS, 9, WIDTH), torch.randn(QUESTIONS, 9)
+    together = model(encoding, Bank(vectors, bias))
+    for row in range(QUESTIONS):
+        alone = model(QuestionEncoding(encoding.reading[row : row + 1]), Bank(vectors[row], bias[row]))
+        assert torch.allclose(alone[0], together[row], atol=1e-5)
 
 
 def test_a_question_reads_the_same_alone_and_in_a_batch() -> None:
@@ -99,3 +106,5 @@ def test_attention_over_counts_stays_in_float32_under_autocast(monkeypatch: pyte
 def test_an_empty_bank_is_refused() -> None:
     with pytest.raises(ValueError, match="no vectors"):
         Bank(torch.empty(0, WIDTH))
+    with pytest.raises(ValueError, match="no vectors"):
+        Bank(torch.empty(QUESTIONS, 0, WIDTH))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,13 @@ from mbc_cli.model.select_model import SelectMemoryModel
 from mbc_cli.model.text_codec import TextCodec
 from tests.tiny_models import SENTENCES, select_config
 
+# Slot pooling, a codebook for each slot, and the aggregated reading.
+SLOTS: dict[str, Any] = {
+    "amortization": {"kind": "backbone", "pooling": "slots", "document_tokens": 24, "question_tokens": 18},
+    "quantizer": {"kind": "rvq", "levels": 2, "codes": 16, "codebook": "per-slot"},
+    "modulation": {"kind": "slots", "prefix_tokens": 5, "hidden": 28},
+    "loss": {"answer_head": 0.2},
+}
 QUESTIONS = ["Who opened the museum?", "How many guests came to Lindholm?"]
 
 
@@ -47,10 +55,11 @@ def read_from_codes(model: SelectMemoryModel, codec: TextCodec) -> tuple[torch.T
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "qwen2", "qwen3"])
 @pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("kind", [{}, SLOTS], ids=["tokens and soft-tokens", "slots and slots"])
 def test_a_loaded_adapter_gives_the_same_codes_scores_and_answers(
-    tmp_path: Path, family: str, tied: bool
+    tmp_path: Path, family: str, tied: bool, kind: dict[str, Any]
 ) -> None:
-    config = select_config(tmp_path, family)
+    config = select_config(tmp_path, family, **kind)
     reload_with_embeddings(config.base_model, tied=tied)
     model, codec = MemoryModel.build(config)
     assert isinstance(model, SelectMemoryModel)

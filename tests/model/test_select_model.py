@@ -4,91 +4,24 @@ from __future__ import annotations
 
 import pytest
 import torch
-from pydantic import ValidationError
-from transformers import GPT2Config, LlamaConfig, PretrainedConfig, Qwen3Config
 
 from mbc_cli.errors import MbcError
 from mbc_cli.model.backbone import Backbone
 from mbc_cli.model.build import build_memory_model
-from mbc_cli.model.config import MemoryConfig, QuantizerConfig
+from mbc_cli.model.config import QuantizerConfig
 from mbc_cli.model.kv_lora import lora_parameters
-from mbc_cli.model.select_model import SelectMemoryModel
 from mbc_cli.model.training_losses import TrainingBatch
-
-VOCABULARY, WIDTH, SLOTS, DOCUMENTS, QUESTIONS = 53, 32, 6, 4, 7
-
-BACKBONES: dict[str, PretrainedConfig] = {
-    "gpt2-tied": GPT2Config(
-        vocab_size=VOCABULARY,
-        n_embd=WIDTH,
-        n_layer=3,
-        n_head=4,
-        n_positions=64,
-        bos_token_id=1,
-        eos_token_id=2,
-    ),
-    "llama-gqa-untied": LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=WIDTH,
-        intermediate_size=48,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        bos_token_id=None,
-    ),
-    "qwen3-wide-heads-tied": Qwen3Config(
-        vocab_size=VOCABULARY,
-        hidden_size=WIDTH,
-        intermediate_size=48,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=24,
-        tie_word_embeddings=True,
-    ),
-}
-ONE_LEVEL = QuantizerConfig(kind="vq", codes=16, update="ema", code_dimension=WIDTH)
-TWO_LEVELS = QuantizerConfig(kind="rvq", levels=2, codes=11, update="ema", code_dimension=20)
-
-
-def config(quantizer: QuantizerConfig = ONE_LEVEL, **changes: object) -> MemoryConfig:
-    settings: dict[str, object] = {
-        "base_model": "tiny",
-        "context_vectors": SLOTS,
-        "amortization": {"kind": "backbone", "trunk_layers": 2},
-        "quantizer": quantizer,
-        "aggregation": {"kind": "select", "selection_dimension": 9},
-        "modulation": {"kind": "soft-tokens"},
-        "kv_lora": {"rank": 3, "alpha": 6, "last_layers": 2},
-        "loss": {"negatives": 5, "remembered": 8},
-    }
-    return MemoryConfig.model_validate(settings | changes)
-
-
-def build(backbone: str = "llama-gqa-untied", quantizer: QuantizerConfig = ONE_LEVEL) -> SelectMemoryModel:
-    torch.manual_seed(0)
-    model = build_memory_model(config(quantizer), Backbone.from_config(BACKBONES[backbone]))
-    assert isinstance(model, SelectMemoryModel)
-    return model
-
-
-def batch() -> TrainingBatch:
-    torch.manual_seed(1)
-
-    def ids(rows: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
-        return torch.randint(3, VOCABULARY, (rows, length)), torch.ones(rows, length, dtype=torch.int64)
-
-    documents, document_mask = ids(DOCUMENTS, 9)
-    document_mask[0, 4:] = 0  # fewer tokens than slots
-    questions, question_mask = ids(QUESTIONS, 5)
-    question_mask[1, 3:] = 0
-    answers, answer_mask = ids(QUESTIONS, 8)
-    labels = answers.clone()
-    labels[:, :5] = -100
-    owners = torch.arange(QUESTIONS) % DOCUMENTS
-    return TrainingBatch(
-        documents, document_mask, questions, question_mask, owners, answers, answer_mask, labels
-    )
+from tests.model.tiny_select_models import (
+    BACKBONES,
+    ONE_LEVEL,
+    QUESTIONS,
+    SLOTS,
+    TWO_LEVELS,
+    WIDTH,
+    batch,
+    build,
+    config,
+)
 
 
 @pytest.fixture(params=BACKBONES)
@@ -184,8 +117,10 @@ def test_of_two_passages_the_better_stands_next_to_the_question_and_both_are_rea
         assert torch.allclose(states[..., : 1 + SLOTS, :], first, atol=1e-5)
         for other in (second_best_only, read(codes[:, :1])[1], read(codes.flip(1))[1]):
             assert (logits - other).abs().max() > 1e-3
-        vectors = model.quantizer.decode(codes[0].flip(0))[None]
-        assert torch.allclose(model.read_vectors(vectors).states, states, atol=1e-5)
+        vectors = model.quantizer.decode(codes[0])[None]
+        assert torch.allclose(
+            model.read_vectors(question, vectors, torch.zeros(1, 2)).states, states, atol=1e-5
+        )
 
 
 def test_generation_with_a_batch_equals_generation_one_by_one(each_backbone: str) -> None:
@@ -219,10 +154,11 @@ def test_every_part_but_the_frozen_llm_learns(each_backbone: str) -> None:
         optimizer.zero_grad()
         model.training_loss(data, progress).total.backward()
         optimizer.step()
-    idle = [
+    idle = {
         n for n, p in model.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())
-    ]
-    assert idle == []
+    }
+    # A softmax does not feel what is added to all its logits: rounding alone moves this one.
+    assert idle <= {"selection.weight.bias"}
     for name, before in frozen.items():
         assert torch.equal(dict(model.backbone.named_parameters())[name], before)
 
@@ -379,17 +315,3 @@ def test_a_quantised_llm_takes_a_trained_trunk_and_makes_the_same_codes(each_bac
         after = model.encode_documents(data.document_ids, data.document_mask)
     assert torch.allclose(before, after, atol=1e-6)
     assert model.fingerprint() == trained.fingerprint()
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"modulation": {"kind": "slots"}},
-        {"aggregation": {"kind": "whole-bank"}},
-        {"amortization": {"kind": "t5"}},
-        {"quantizer": {"kind": "vq", "codebook": "per-slot", "code_dimension": 8}},
-    ],
-)
-def test_parts_that_do_not_fit_together_are_refused(changes: dict[str, object]) -> None:
-    with pytest.raises(ValidationError, match=r"use either select|set quantizer\.codebook"):
-        config(**changes)

@@ -1,0 +1,38 @@
+"""What a question reads in the passages selected for it, as a prefix for the LLM: one interface, two ways."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from mbc_cli.model.aggregation import QuestionEncoding
+from mbc_cli.model.prefix import Prefix
+
+
+class Reader(nn.Module, ABC):
+    """Turns decoded slots into a prefix. B questions, k passages each, T slots of D columns."""
+
+    def question_vectors(self, raw: Tensor, states: Tensor, attention_mask: Tensor) -> Tensor | None:
+        """What questions read with, from raw embeddings and trunk states (B, S, D) and mask (B, S).
+
+        None if reading does not depend on the question.
+        """
+        return None
+
+    @abstractmethod
+    def forward(self, question: QuestionEncoding, vectors: Tensor, log_weights: Tensor | None) -> Prefix:
+        """The prefix of passages (B, k, T, D), best first.
+
+        ``log_weights`` (B, k) float32 are logarithms of how much each passage counts, None for one passage.
+        """
+
+    @abstractmethod
+    def read_own(
+        self, question: QuestionEncoding, vectors: Tensor, rows: Tensor
+    ) -> tuple[Prefix, Tensor | None]:
+        """What each of B questions reads in its one passage, for training.
+
+        ``vectors`` (M, T, D) are those of M passages, ``rows`` (B,) the passage of each question. The second
+        value is the latent (B, P, D) that the prefix was made of, where there is one.
+        """

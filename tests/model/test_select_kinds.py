@@ -1,0 +1,367 @@
+"""Poolings and readings of select-then-read: each combination scores, reads and learns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from mbc_cli.model.answer_head import AnswerHead
+from mbc_cli.model.backbone import Backbone
+from mbc_cli.model.config import MemoryConfig, QuantizerConfig
+from mbc_cli.model.layer_maps import LayerMaps
+from mbc_cli.model.prefix import Prefix
+from mbc_cli.model.select_model import SelectMemoryModel
+from mbc_cli.model.slot_pooling import SlotAmortizer
+from mbc_cli.model.training_losses import TrainingBatch
+from tests.model.tiny_select_models import (
+    BACKBONES,
+    ONE_LEVEL,
+    QUESTIONS,
+    SLOTS,
+    TWO_LEVELS,
+    VOCABULARY,
+    WIDTH,
+    batch,
+    build,
+    config,
+)
+
+PREFIX_TOKENS = 5
+# (amortization.pooling, modulation.kind, quantizer.codebook)
+KINDS = {
+    "tokens, soft-tokens, shared": ("tokens", "soft-tokens", "shared"),
+    "tokens, slots, shared": ("tokens", "slots", "shared"),
+    "slots, soft-tokens, shared": ("slots", "soft-tokens", "shared"),
+    "slots, soft-tokens, per-slot": ("slots", "soft-tokens", "per-slot"),
+    "slots, slots, per-slot": ("slots", "slots", "per-slot"),
+}
+
+
+def build_kind(
+    kind: str, backbone: str = "llama-gqa-untied", quantizer: QuantizerConfig = ONE_LEVEL, **changes: Any
+) -> SelectMemoryModel:
+    pooling, reading, codebook = KINDS[kind]
+    changes = {
+        "amortization": {"kind": "backbone", "trunk_layers": 2, "pooling": pooling},
+        "aggregation": {
+            "kind": "select",
+            "selection_dimension": 9,
+            "blocks": 2,
+            "heads": 3,
+            "head_dimension": 14,
+        },
+        "modulation": {"kind": reading, "prefix_tokens": PREFIX_TOKENS, "hidden": 23},
+    } | changes
+    return build(backbone, quantizer.model_copy(update={"codebook": codebook}), **changes)
+
+
+@pytest.fixture(params=BACKBONES)
+def each_backbone(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=KINDS)
+def each_kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.mark.parametrize("quantizer", [ONE_LEVEL, TWO_LEVELS], ids=["one level", "two levels"])
+def test_scores_looked_up_from_codes_equal_scores_of_the_decoded_vectors(
+    each_kind: str, quantizer: QuantizerConfig
+) -> None:
+    model, data = build_kind(each_kind, quantizer=quantizer).eval(), batch()
+    with torch.no_grad():
+        model.quantizer.initialise_from(torch.randn(40, SLOTS, quantizer.code_dimension or WIDTH))
+        codes = torch.randint(quantizer.codes, (13, SLOTS, quantizer.levels))
+        question = model.encode_questions(data.question_ids, data.question_mask)
+        assert question.selection is not None
+        decoded = model.selection.score_vectors(question.selection, model.quantizer.decode(codes))
+        looked_up = model.select(question, codes)
+    assert looked_up.shape == (QUESTIONS, 13)
+    assert torch.allclose(looked_up, decoded, atol=1e-4)
+    assert looked_up.std() > 0.01
+
+
+def test_scores_depend_on_the_order_of_slots_where_slots_have_an_order_or_a_meaning(each_kind: str) -> None:
+    model, data = build_kind(each_kind).eval(), batch()
+    with torch.no_grad():
+        model.quantizer.initialise_from(torch.randn(40, SLOTS, WIDTH))
+        codes = torch.randint(ONE_LEVEL.codes, (9, SLOTS, 1))
+        question = model.encode_questions(data.question_ids, data.question_mask)
+        turned = model.select(question, codes.flip(1))
+        assert (model.select(question, codes) - turned).abs().max() > 1e-2
+
+
+def test_padding_changes_neither_context_vectors_nor_questions(each_kind: str) -> None:
+    model, data = build_kind(each_kind).eval(), batch()
+
+    def padded(x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.pad(x, (0, 6))
+
+    with torch.no_grad():
+        short = model.encode_documents(data.document_ids, data.document_mask)
+        long = model.encode_documents(padded(data.document_ids), padded(data.document_mask))
+        one = model.encode_questions(data.question_ids, data.question_mask)
+        two = model.encode_questions(padded(data.question_ids), padded(data.question_mask))
+    assert torch.allclose(short, long, atol=1e-5)
+    if one.reading is not None and two.reading is not None:
+        assert torch.allclose(one.reading, two.reading, atol=1e-5)
+
+
+@pytest.mark.parametrize("passages", [1, 3])
+def test_the_prefix_has_a_token_per_latent_vector_or_per_slot_and_passage(
+    each_kind: str, each_backbone: str, passages: int
+) -> None:
+    model, data = build_kind(each_kind, each_backbone).eval(), batch()
+    codes = torch.randint(ONE_LEVEL.codes, (QUESTIONS, passages, SLOTS, 1))
+    with torch.no_grad():
+        question = model.encode_questions(data.question_ids, data.question_mask)
+        prefix = model.selected_prefix(question, codes, torch.randn(QUESTIONS, passages))
+        logits = model.answer_logits(prefix, data.question_ids, data.question_mask)
+    shape = model.backbone.shape
+    aggregated = model.config.modulation.kind == "slots"
+    length = PREFIX_TOKENS if aggregated else passages * (1 + SLOTS)
+    assert prefix.states.shape == (3, 2, QUESTIONS, shape.kv_heads, length, shape.head_dim)
+    assert logits.shape == (*data.question_ids.shape, VOCABULARY)
+    assert (question.reading is not None) == aggregated
+
+
+def test_reading_codes_equals_reading_the_vectors_they_stand_for(each_kind: str) -> None:
+    model, data = build_kind(each_kind, quantizer=TWO_LEVELS).eval(), batch()
+    codes = torch.randint(TWO_LEVELS.codes, (QUESTIONS, 2, SLOTS, 2))
+    scores = torch.randn(QUESTIONS, 2)
+    with torch.no_grad():
+        model.quantizer.initialise_from(torch.randn(40, SLOTS, 20))
+        question = model.encode_questions(data.question_ids, data.question_mask)
+        vectors = model.quantizer.decode(codes.flatten(0, 1)).unflatten(0, (QUESTIONS, 2))
+        from_codes = model.selected_prefix(question, codes, scores)
+        from_vectors = model.read_vectors(question, vectors, scores)
+    assert torch.allclose(from_codes.states, from_vectors.states, atol=1e-5)
+
+
+def test_training_reads_each_questions_own_passage_as_it_is_read_in_use(each_kind: str) -> None:
+    model, data = build_kind(each_kind).eval(), batch()
+    with torch.no_grad():
+        vectors = model.encode_documents(data.document_ids, data.document_mask)
+        question = model.encode_questions(data.question_ids, data.question_mask)
+        decoded = model.code_space.leave(vectors)
+        trained, _ = model.reader.read_own(question, decoded, data.question_document)
+        used = model.read_vectors(question, vectors[data.question_document, None], torch.zeros(QUESTIONS, 1))
+    assert torch.allclose(trained.states, used.states, atol=1e-5)
+
+
+def test_every_part_but_the_frozen_llm_learns(each_kind: str, each_backbone: str) -> None:
+    aggregated = KINDS[each_kind][1] == "slots"
+    loss = {"negatives": 5, "remembered": 8, "answer_head": 0.3 if aggregated else 0.0}
+    model, data = build_kind(each_kind, each_backbone, loss=loss), batch()
+    model.train()
+    # LoRA's A has no gradient while its B is zero.
+    optimizer = torch.optim.Adam(model.trainable_parameters(), lr=1e-2)
+    for progress in (0.0, 0.5):
+        optimizer.zero_grad()
+        parts = model.training_loss(data, progress)
+        parts.total.backward()
+        optimizer.step()
+    idle = {
+        n for n, p in model.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())
+    }
+    # A softmax does not feel what is added to all its logits: rounding alone moves this one.
+    assert idle <= {"selection.weight.bias"}
+    assert ("answer_head" in parts.parts) == aggregated
+
+
+def test_training_under_autocast_gives_finite_gradients(each_kind: str) -> None:
+    model, data = build_kind(each_kind).train(), batch()
+    with torch.autocast("cpu", torch.bfloat16):
+        total = model.training_loss(data, 0.5).total
+    total.backward()
+    grads = [p.grad for p in model.trainable_parameters() if p.grad is not None]
+    assert grads
+    assert all(bool(grad.isfinite().all()) for grad in grads)
+
+
+@pytest.mark.parametrize("kind", [kind for kind, (_, _, codebook) in KINDS.items() if codebook == "per-slot"])
+def test_each_slot_is_quantised_and_decoded_by_a_codebook_of_its_own(kind: str) -> None:
+    model = build_kind(kind).eval()
+    vectors = torch.randn(40, SLOTS, WIDTH)
+    with torch.no_grad():
+        model.quantizer.initialise_from(vectors)
+        assert model.quantizer.codebooks.shape == (1, SLOTS, ONE_LEVEL.codes, WIDTH)
+        before = model.quantize(vectors)
+        model.quantizer.codebooks[0, 2] += 1.0
+        after = model.quantize(vectors)
+    same = torch.tensor([slot != 2 for slot in range(SLOTS)])
+    assert torch.equal(before.quantized[:, same], after.quantized[:, same])
+    assert not torch.equal(before.quantized[:, ~same], after.quantized[:, ~same])
+
+
+def test_a_slot_gathers_the_raw_embeddings_of_the_tokens_it_attends_to() -> None:
+    model, data = build_kind("slots, slots, per-slot").eval(), batch()
+    amortizer = model.amortizer
+    assert isinstance(amortizer, SlotAmortizer)
+    pooling = amortizer.pooling
+    with torch.no_grad():
+        # Without the parts that start near zero, and with a salience that only one token has.
+        pooling.context_out.weight.zero_(), pooling.context_out.bias.zero_()
+        pooling.leave.weight.zero_(), pooling.leave.bias.zero_()
+        states = amortizer.trunk(data.document_ids, data.document_mask, "document")
+        amortizer.score.weight.copy_(1e3 * states[1, 4] / states[1, 4].norm())
+        vectors = amortizer(data.document_ids[1:2], data.document_mask[1:2])
+        raw = amortizer.embeddings(data.document_ids[1:2])
+    assert torch.allclose(vectors[0], raw[0, 4].expand(SLOTS, -1), atol=1e-4)
+
+
+def test_a_prefix_value_adds_to_the_states_what_the_value_projection_says(each_backbone: str) -> None:
+    torch.manual_seed(0)
+    backbone = Backbone.from_config(BACKBONES[each_backbone])
+    shape = backbone.shape
+    values = torch.randn(shape.layers, 2, 1, shape.kv_heads, 1, shape.head_dim)
+    added: list[torch.Tensor] = []
+    layers = getattr(backbone.transformer.base_model, backbone.family.layers)
+    for layer in layers:
+        output = layer.get_submodule(backbone.family.output)
+        output.register_forward_hook(lambda module, _, result: added.append(result - _bias(module)))
+    with torch.no_grad():
+        cache = Prefix(values).to_cache()
+        # The token itself is masked: it attends to the prefix alone.
+        backbone.transformer(
+            input_ids=torch.tensor([[7]]),
+            attention_mask=torch.tensor([[1, 0]]),
+            past_key_values=cache,
+            use_cache=True,
+        )
+    for state, value, projection in zip(added, values[:, 1], backbone.value_projections(), strict=True):
+        assert projection.shape == (WIDTH, shape.kv_width)
+        assert torch.allclose(state[0, 0], projection @ value.flatten(), atol=1e-5)
+
+
+def _bias(module: torch.nn.Module) -> torch.Tensor:
+    bias = getattr(module, "bias", None)
+    return torch.zeros(WIDTH) if bias is None else bias
+
+
+def test_value_maps_start_as_inverses_of_their_layers(each_backbone: str) -> None:
+    torch.manual_seed(0)
+    backbone = Backbone.from_config(BACKBONES[each_backbone])
+    maps, shape = LayerMaps(backbone), backbone.shape
+    last = list(backbone.value_projections())[-1]
+    # Something the layer can add, from directions that count.
+    left, sizes, _ = torch.linalg.svd(last, full_matrices=False)
+    wanted = left[:, sizes > 0.1 * sizes[0]] @ torch.randn(int((sizes > 0.1 * sizes[0]).sum()))
+    slots = wanted.expand(1, PREFIX_TOKENS * shape.layers * 2, WIDTH)
+    with torch.no_grad():
+        prefix = maps(slots).reshape(PREFIX_TOKENS, shape.layers, 2, shape.kv_width)
+    assert torch.allclose(last @ prefix[3, -1, 1], wanted, atol=1e-3)
+    assert not torch.allclose(last @ prefix[3, -1, 0], wanted, atol=1e-1)
+
+
+def test_a_passage_with_a_far_lower_score_is_not_read(each_backbone: str) -> None:
+    model, data = build_kind("slots, slots, per-slot", each_backbone).eval(), batch()
+    codes = torch.randint(ONE_LEVEL.codes, (QUESTIONS, 2, SLOTS, 1))
+    other = codes.clone()
+    other[:, 1] = torch.randint(ONE_LEVEL.codes, (QUESTIONS, SLOTS, 1))
+    with torch.no_grad():
+        model.quantizer.initialise_from(torch.randn(40, SLOTS, WIDTH))
+        question = model.encode_questions(data.question_ids, data.question_mask)
+
+        def read(codes: torch.Tensor, gap: float) -> torch.Tensor:
+            scores = torch.tensor([[3.0, 3.0 - gap]]).expand(QUESTIONS, -1)
+            prefix = model.selected_prefix(question, codes, scores[:, : codes.shape[1]])
+            return model.answer_logits(prefix, data.question_ids, data.question_mask)
+
+        assert torch.allclose(read(codes, 40.0), read(other, 40.0), atol=1e-5)
+        assert torch.allclose(read(codes, 40.0), read(codes[:, :1], 0.0), atol=1e-4)
+        for gap in (0.0, 1.0):
+            assert (read(codes, gap) - read(other, gap)).abs().max() > 1e-3
+
+
+def test_training_fits_a_few_documents(each_kind: str) -> None:
+    many = ONE_LEVEL.model_copy(update={"codes": 61})
+    model, data = build_kind(each_kind, quantizer=many), batch()
+    with torch.no_grad():
+        # Default weights are too small for an LLM to be sure of any token.
+        model.backbone.transformer.get_output_embeddings().weight.normal_(std=0.5)
+    question_ids = data.question_ids.clone()
+    for row, document in enumerate(data.question_document.tolist()):
+        question_ids[row, :3] = data.document_ids[document, 1:4]
+    data = TrainingBatch(
+        **{**{f: getattr(data, f) for f in data.__dataclass_fields__}, "question_ids": question_ids}
+    )
+    optimizer = torch.optim.Adam(model.trainable_parameters(), lr=5e-3)
+    model.train()
+    first = model.training_loss(data, 0.0).parts["answer"]
+    steps = 80
+    for step in range(steps):
+        loss = model.training_loss(data, step / steps)
+        optimizer.zero_grad()
+        loss.total.backward()
+        optimizer.step()
+    model.eval()
+    with torch.no_grad():
+        codes = model.quantize(model.encode_documents(data.document_ids, data.document_mask)).codes
+        assert codes is not None
+        scores = model.select(model.encode_questions(question_ids, data.question_mask), codes)
+        last = model.training_loss(data, 1.0).parts["answer"]
+    assert torch.equal(scores.argmax(1), data.question_document)
+    assert last < 0.3 * first
+
+
+def test_the_answer_head_is_content_with_a_latent_that_holds_the_answers_embeddings() -> None:
+    model, data = build_kind("slots, slots, per-slot"), batch()
+    embeddings = model.amortizer.embeddings
+    head = AnswerHead(model.backbone, embeddings)
+    labels = data.answer_labels
+    with torch.no_grad():
+        answers = embeddings(labels[:, 5:])
+        named, other = head(answers, labels), head(answers.roll(1, 0), labels)
+        assert named < 2.0 < other
+        # Whichever vector of the latent holds which token.
+        assert torch.allclose(named, head(answers.flip(1), labels))
+        # The token that ends an answer does not count.
+        ended = labels.masked_fill(labels == labels[0, -1], 2)
+        head._end = 2
+        assert torch.allclose(head(answers[:1, :2], ended[:1]), head(answers[:1, :2], labels[:1, :7]))
+
+
+def test_the_answer_heads_weight_falls_in_the_course_of_training() -> None:
+    loss = {"negatives": 0, "salience": 0, "selection": 0, "answer_head": 0.5}
+    none = {"kind": "none", "code_dimension": WIDTH}
+    model = build_kind("tokens, slots, shared", loss=loss, quantizer=QuantizerConfig(**none)).eval()
+    with torch.no_grad():
+        for progress, share in ((0.0, 1.0), (1.0, 0.3)):
+            result = model.training_loss(batch(), progress)
+            expected = result.parts["answer"] + 0.5 * share * result.parts["answer_head"]
+            assert float(result.total) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"amortization": {"kind": "t5"}}, "use either select and backbone, or whole-bank and t5"),
+        ({"aggregation": {"kind": "whole-bank"}}, "use either select and backbone, or whole-bank and t5"),
+        (
+            {"quantizer": {"kind": "vq", "codebook": "per-slot"}},
+            r"codebook to 'shared' or amortization\.pooling to 'slots'",
+        ),
+        ({"loss": {"answer_head": 0.3}}, r"no latent to read answers off: set it to 0 or modulation\.kind"),
+    ],
+)
+def test_parts_that_do_not_fit_together_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        config(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"modulation": {"kind": "soft-tokens"}}, "modulation.kind"),
+        ({"amortization": {"pooling": "slots"}}, "amortization.pooling"),
+        ({"loss": {"answer_head": 0.3}}, "loss.answer_head"),
+    ],
+)
+def test_the_published_model_refuses_what_only_select_has(changes: dict[str, object], name: str) -> None:
+    with pytest.raises(ValidationError, match=f"{name} .* only aggregation.kind 'select' has"):
+        MemoryConfig.model_validate({"base_model": "tiny"} | changes)

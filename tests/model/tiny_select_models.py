@@ -1,0 +1,102 @@
+"""Tiny select-then-read models around real architectures, every dimension different, and a batch for them."""
+
+from __future__ import annotations
+
+import torch
+from transformers import GPT2Config, LlamaConfig, PretrainedConfig, Qwen3Config
+
+from mbc_cli.model.backbone import Backbone
+from mbc_cli.model.build import build_memory_model
+from mbc_cli.model.config import MemoryConfig, QuantizerConfig
+from mbc_cli.model.select_model import SelectMemoryModel
+from mbc_cli.model.training_losses import TrainingBatch
+
+VOCABULARY, WIDTH, SLOTS, DOCUMENTS, QUESTIONS = 53, 32, 6, 4, 7
+
+
+def _gpt2(*, tied: bool) -> PretrainedConfig:
+    return GPT2Config(
+        vocab_size=VOCABULARY,
+        n_embd=WIDTH,
+        n_layer=3,
+        n_head=4,
+        n_positions=64,
+        bos_token_id=1,
+        eos_token_id=2,
+        tie_word_embeddings=tied,
+    )
+
+
+def _llama(*, tied: bool) -> PretrainedConfig:
+    return LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=WIDTH,
+        intermediate_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        bos_token_id=None,
+        tie_word_embeddings=tied,
+    )
+
+
+BACKBONES: dict[str, PretrainedConfig] = {
+    "gpt2-tied": _gpt2(tied=True),
+    "gpt2-untied": _gpt2(tied=False),
+    "llama-gqa-tied": _llama(tied=True),
+    "llama-gqa-untied": _llama(tied=False),
+    "qwen3-wide-heads-tied": Qwen3Config(
+        vocab_size=VOCABULARY,
+        hidden_size=WIDTH,
+        intermediate_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=24,
+        tie_word_embeddings=True,
+    ),
+}
+ONE_LEVEL = QuantizerConfig(kind="vq", codes=16, update="ema", code_dimension=WIDTH)
+TWO_LEVELS = QuantizerConfig(kind="rvq", levels=2, codes=11, update="ema", code_dimension=20)
+
+
+def config(quantizer: QuantizerConfig = ONE_LEVEL, **changes: object) -> MemoryConfig:
+    settings: dict[str, object] = {
+        "base_model": "tiny",
+        "context_vectors": SLOTS,
+        "amortization": {"kind": "backbone", "trunk_layers": 2},
+        "quantizer": quantizer,
+        "aggregation": {"kind": "select", "selection_dimension": 9},
+        "modulation": {"kind": "soft-tokens"},
+        "kv_lora": {"rank": 3, "alpha": 6, "last_layers": 2},
+        "loss": {"negatives": 5, "remembered": 8},
+    }
+    return MemoryConfig.model_validate(settings | changes)
+
+
+def build(
+    backbone: str = "llama-gqa-untied", quantizer: QuantizerConfig = ONE_LEVEL, **changes: object
+) -> SelectMemoryModel:
+    torch.manual_seed(0)
+    model = build_memory_model(config(quantizer, **changes), Backbone.from_config(BACKBONES[backbone]))
+    assert isinstance(model, SelectMemoryModel)
+    return model
+
+
+def batch() -> TrainingBatch:
+    torch.manual_seed(1)
+
+    def ids(rows: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.randint(3, VOCABULARY, (rows, length)), torch.ones(rows, length, dtype=torch.int64)
+
+    documents, document_mask = ids(DOCUMENTS, 9)
+    document_mask[0, 4:] = 0  # fewer tokens than slots
+    questions, question_mask = ids(QUESTIONS, 5)
+    question_mask[1, 3:] = 0
+    answers, answer_mask = ids(QUESTIONS, 8)
+    labels = answers.clone()
+    labels[:, :5] = -100
+    owners = torch.arange(QUESTIONS) % DOCUMENTS
+    return TrainingBatch(
+        documents, document_mask, questions, question_mask, owners, answers, answer_mask, labels
+    )
