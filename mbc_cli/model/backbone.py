@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from mbc_cli.errors import MbcError
@@ -192,19 +193,27 @@ class Backbone(nn.Module):
         cache, mask, positions = self._reading_state(attention_mask, prefix)
         output = self.transformer(
             input_ids=input_ids,
-            attention_mask=mask,
+            attention_mask=self._weighted(mask, prefix, input_ids.shape[1]),
             position_ids=positions,
             past_key_values=cache,
             use_cache=cache is not None,
         )
         return output.logits
 
-    def read_embeddings(self, embeddings: Tensor) -> Prefix:
-        """The prefix the LLM makes of input embeddings (B, P, D): the keys and values of reading them."""
+    def read_embeddings(self, embeddings: Tensor, log_weights: Tensor | None = None) -> Prefix:
+        """The prefix the LLM makes of input embeddings (B, P, D): the keys and values of reading them.
+
+        ``log_weights`` (B, P) of the tokens count while they are read, as they count in the prefix.
+        """
+        mask = None
+        if log_weights is not None:
+            everything = torch.ones(embeddings.shape[:2], dtype=torch.int64, device=embeddings.device)
+            mask = _causal_mask(everything, log_weights, embeddings.shape[1], self.dtype)
         cache = self.transformer(
-            inputs_embeds=embeddings.to(self.dtype), use_cache=True, logits_to_keep=1
+            inputs_embeds=embeddings.to(self.dtype), attention_mask=mask, use_cache=True, logits_to_keep=1
         ).past_key_values
-        return Prefix(torch.stack([torch.stack([layer.keys, layer.values]) for layer in cache.layers]))
+        states = torch.stack([torch.stack([layer.keys, layer.values]) for layer in cache.layers])
+        return Prefix(states, log_weights)
 
     @torch.no_grad()
     def greedy_tokens(
@@ -233,7 +242,7 @@ class Backbone(nn.Module):
         for _ in range(max_new_tokens):
             output = self.transformer(
                 input_ids=ids,
-                attention_mask=mask,
+                attention_mask=self._weighted(mask, prefix, ids.shape[1]),
                 position_ids=positions,
                 past_key_values=cache,
                 use_cache=True,
@@ -262,6 +271,25 @@ class Backbone(nn.Module):
             return None, mask, positions
         mask = torch.cat([mask.new_ones(mask.shape[0], start), mask], dim=1)
         return prefix.to_cache(self.dtype), mask, positions
+
+    def _weighted(self, mask: Tensor, prefix: Prefix | None, queries: int) -> Tensor:
+        """What `transformers` takes as mask for the last tokens: the mask itself, or one with weights."""
+        if prefix is None or prefix.log_weights is None:
+            return mask
+        return _causal_mask(mask, prefix.log_weights, queries, self.dtype)
+
+
+def _causal_mask(mask: Tensor, log_weights: Tensor, queries: int, dtype: torch.dtype) -> Tensor:
+    """The attention bias (B, 1, queries, S) of the last ``queries`` of S tokens.
+
+    ``mask`` (B, S) is 0 on padding; ``log_weights`` (B, P) belong to the first P tokens. `transformers` hands
+    a mask of four axes to the attention as it is.
+    """
+    tokens = mask.shape[1]
+    bias = F.pad(log_weights.to(dtype), (0, tokens - log_weights.shape[1]))[:, None, None]
+    places = torch.arange(tokens, device=mask.device)
+    unseen = (places > places[-queries:, None]) | (mask[:, None, None] == 0)
+    return bias.expand(-1, -1, queries, -1).masked_fill(unseen, torch.finfo(dtype).min)
 
 
 def _describe(name: str, revision: str | None) -> str:

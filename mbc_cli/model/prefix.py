@@ -14,9 +14,12 @@ class Prefix:
     """A key and a value for P virtual tokens in every layer.
 
     ``states`` is (layers, 2, B, kv_heads, P, head_dim): keys at index 0 of the second axis, values at 1.
+    ``log_weights`` (B, P) float32 is added to the attention logits of the tokens: one of weight w is attended
+    to as w tokens of its kind would be. None weighs all alike.
     """
 
     states: Tensor
+    log_weights: Tensor | None = None
 
     @property
     def batch(self) -> int:
@@ -37,4 +40,5 @@ class Prefix:
 
     def __getitem__(self, rows: Tensor | slice) -> Prefix:
         """The prefixes of some rows of the batch."""
-        return Prefix(self.states[:, :, rows])
+        weights = None if self.log_weights is None else self.log_weights[rows]
+        return Prefix(self.states[:, :, rows], weights)

@@ -33,8 +33,14 @@ class SoftTokenReader(Reader):
                 self.start.copy_(embeddings.embed(torch.tensor([[beginning]], device=backbone.device))[0, 0])
 
     def forward(self, question: QuestionEncoding, vectors: Tensor, log_weights: Tensor | None) -> Prefix:
-        """A prefix of k (1 + T) tokens, the best passage last, next to the question."""
-        return self._read(vectors.flip(1))
+        """A prefix of k (1 + T) tokens, the best passage last, next to the question.
+
+        A passage's weight is that of each of its tokens, also while later passages are read: what has next
+        to no weight leaves no trace in them.
+        """
+        if log_weights is not None:
+            log_weights = log_weights.flip(1).repeat_interleave(1 + vectors.shape[2], dim=1)
+        return self._read(vectors.flip(1), log_weights)
 
     def read_own(
         self, question: QuestionEncoding, vectors: Tensor, rows: Tensor
@@ -42,9 +48,10 @@ class SoftTokenReader(Reader):
         # The LLM reads each passage once, however many questions ask about it.
         return self._read(vectors[:, None])[rows], None
 
-    def _read(self, vectors: Tensor) -> Prefix:
+    def _read(self, vectors: Tensor, log_weights: Tensor | None = None) -> Prefix:
         """Passages (B, k, T, D) in reading order -> what the LLM's layers hold after reading them."""
         batch, passages, _, width = vectors.shape
         tokens = self._embeddings[0].restore(vectors)
         start = self.start.expand(batch, passages, 1, width)
-        return self._backbone[0].read_embeddings(torch.cat([start, tokens], dim=2).flatten(1, 2))
+        embeddings = torch.cat([start, tokens], dim=2).flatten(1, 2)
+        return self._backbone[0].read_embeddings(embeddings, log_weights)

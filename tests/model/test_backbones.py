@@ -105,6 +105,47 @@ def test_padding_on_either_side_does_not_change_a_rows_logits(family: str) -> No
             assert torch.allclose(backbone(right, right_mask, prefix[rows])[:, :length], single, atol=1e-4)
 
 
+def test_a_prefix_token_of_weight_two_acts_as_two_and_one_of_no_weight_as_none(family: str) -> None:
+    backbone = tiny_backbone(family)
+    ids, mask = prompts()
+    states = random_prefix(backbone).states
+    twice = states.clone()
+    twice[..., 1, :] = states[..., 0, :]
+    weights = torch.tensor([2.0, 0.0, 1.0]).log().clamp_min(-1e4).expand(BATCH, -1)
+    with torch.no_grad():
+        copied = backbone(ids, mask, Prefix(twice))[:, -1]
+        weighted = backbone(ids, mask, Prefix(states, weights))[:, -1]
+        assert torch.allclose(copied, weighted, atol=1e-3)
+        assert (backbone(ids, mask, Prefix(states))[:, -1] - weighted).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_weights_act_the_same_in_every_implementation_of_attention(family: str, weighted: bool) -> None:
+    backbone = tiny_backbone(family)
+    ids, mask = prompts()
+    weights = torch.randn(BATCH, PREFIX, generator=torch.Generator().manual_seed(2)) if weighted else None
+    prefix = Prefix(random_prefix(backbone).states, weights)
+    embeddings = torch.randn(BATCH, PREFIX, backbone.shape.hidden_size)
+    results = []
+    for implementation in ("sdpa", "eager"):
+        backbone.transformer.set_attn_implementation(implementation)
+        with torch.no_grad():
+            read = backbone.read_embeddings(embeddings, weights)
+            results.append((backbone(ids, mask, prefix)[:, -1], read.states))
+    assert torch.allclose(results[0][0], results[1][0], atol=1e-3)
+    assert torch.allclose(results[0][1], results[1][1], atol=1e-3)
+
+
+def test_weights_that_are_all_one_change_nothing(family: str) -> None:
+    backbone = tiny_backbone(family)
+    ids, mask = prompts()
+    prefix = random_prefix(backbone)
+    with torch.no_grad():
+        plain = backbone(ids, mask, prefix)[mask > 0]
+        ones = backbone(ids, mask, Prefix(prefix.states, torch.zeros(BATCH, PREFIX)))[mask > 0]
+    assert torch.allclose(plain, ones, atol=1e-4)
+
+
 def greedy_without_cache(backbone: Backbone, prefix: Prefix | None, new: int) -> torch.Tensor:
     """The slow way: read everything again for each token."""
     ids, mask = prompts()

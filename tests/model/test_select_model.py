@@ -82,16 +82,14 @@ def test_the_prefix_of_codes_is_what_the_llm_computes_from_the_decoded_slots(eac
     """Without quantisation, projection and LoRA, reading the memory is reading the tokens themselves."""
     model, data = build(each_backbone).eval(), batch()
     embeddings = model.backbone.transformer.get_input_embeddings()
-    codes = torch.randint(ONE_LEVEL.codes, (1, 2, SLOTS, 1))
+    codes = torch.randint(ONE_LEVEL.codes, (1, 1, SLOTS, 1))
     with torch.no_grad():
         prefix = model.selected_prefix(
-            model.encode_questions(data.question_ids[:1], data.question_mask[:1]), codes, torch.ones(1, 2)
+            model.encode_questions(data.question_ids[:1], data.question_mask[:1]), codes, torch.ones(1, 1)
         )
-        assert prefix.length == 2 * (1 + SLOTS)
-        tokens = [
-            torch.cat([model.reader.start[None], model.amortizer.embeddings.restore(decoded)])  # type: ignore[union-attr]
-            for decoded in model.decode(codes[0]).flip(0)  # the best passage stands last
-        ]
+        assert prefix.length == 1 + SLOTS
+        slots = model.amortizer.embeddings.restore(model.decode(codes[0])[0])
+        tokens = [model.reader.start[None], slots]  # type: ignore[list-item]
         prompt, mask = data.question_ids[:1], data.question_mask[:1]
         read = torch.cat([torch.cat(tokens)[None], embeddings(prompt)], dim=1)
         whole = model.backbone.transformer(inputs_embeds=read).logits[:, -prompt.shape[1] :]
