@@ -88,7 +88,7 @@ VARIANTS = {
     ),
     "closed": Variant("closed-lm", CLOSED, CLOSED_SLOTS),
     "two-events": Variant(
-        "open-lm",
+        "two-events-lm",
         {"events": 2},
         {"model": {"context_vectors": 46, "amortization": {"document_tokens": 176}}},
     ),
@@ -100,7 +100,8 @@ VARIANTS = {
 }
 LANGUAGE_MODELS: dict[str, list[str]] = {
     "open-lm": [],
-    "closed-lm": ["--closed", "--two-events", "0", "--steps", "2000", "--documents", "32000"],
+    "two-events-lm": ["--start", "{work}/open-lm", "--two-events", "1", "--steps", "2500"],
+    "closed-lm": ["--closed", "--two-events", "0", "--steps", "3000", "--documents", "48000"],
 }
 
 
@@ -158,11 +159,7 @@ def measure(work: Path, name: str, seed: int) -> list[Measurement]:
 
 
 def train(variant: Variant, work: Path, adapter: Path, seed: int) -> None:
-    language_model = work / variant.language_model
-    if not (language_model / "model.safetensors").is_file():
-        script = ROOT / "examples" / "train_news_lm.py"
-        options = LANGUAGE_MODELS[variant.language_model]
-        subprocess.run([sys.executable, str(script), str(language_model), *options], check=True)
+    language_model = train_language_model(work, variant.language_model)
     settings = configuration(variant, language_model)
     report = adapt(
         MemoryConfig.model_validate(settings["model"]),
@@ -175,6 +172,19 @@ def train(variant: Variant, work: Path, adapter: Path, seed: int) -> None:
         on_progress=show,
     )
     (adapter / MINUTES).write_text(f"{report.seconds / 60:.1f}")
+
+
+def train_language_model(work: Path, name: str) -> Path:
+    """The directory of a language model, trained now unless it is there, with those it starts from."""
+    output = work / name
+    if not (output / "model.safetensors").is_file():
+        options = LANGUAGE_MODELS[name]
+        if options[:1] == ["--start"]:
+            train_language_model(work, Path(options[1]).name)
+        script = ROOT / "examples" / "train_news_lm.py"
+        given = [option.format(work=work) for option in options]
+        subprocess.run([sys.executable, str(script), str(output), *given], check=True)
+    return output
 
 
 def configuration(variant: Variant, language_model: Path) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from mbc_cli.demo.names import Split
 from mbc_cli.demo.news import generate_news
 from mbc_cli.model.architectures import model_config
 from mbc_cli.model.build import count_parameters
+from mbc_cli.model.calibration import Calibration
 from mbc_cli.model.config import MemoryConfig
 from mbc_cli.pipeline.adapt import adapt
 from mbc_cli.pipeline.training_config import TrainingConfig
@@ -103,6 +104,23 @@ def card(description: dict[str, Any], parts: Mapping[str, int]) -> str:
         em=made["validation_em"],
         asked=made["training"]["validation_questions"],
         fingerprint=description["fingerprint"],
+        notices=notices(description.get("calibration")),
+    )
+
+
+def notices(calibration: dict[str, Any] | None) -> str:
+    """What the card says about questions that nothing in memory speaks to."""
+    if calibration is None:
+        return (
+            "Nothing: where nothing in memory speaks to a question, it reads the least unlikely item and\n"
+            "answers from that."
+        )
+    found = Calibration.model_validate(calibration)
+    return (
+        "When nothing in memory speaks to a question, by the score of the best item. In a memory of\n"
+        f"{found.held_out_passages} items that it was not calibrated on, {found.false_answer_rate:.1%} of "
+        "the questions about other items were taken to be about one\nof these, and "
+        f"{found.false_abstention_rate:.1%} of the questions about these to be about something else."
     )
 
 
