@@ -80,23 +80,39 @@ class Variant:
 
 
 CLOSED = {"vocabulary": "closed"}
-CLOSED_SLOTS = {"model": {"context_vectors": 9}}
+AGGREGATED = {
+    "modulation": {"kind": "slots", "prefix_tokens": 8, "hidden": 256},
+    "loss": {"answer_head": 0.3},
+}
+POOLED = {"amortization": {"pooling": "slots"}, "quantizer": {"codebook": "per-slot", "codes": 512}}
+ONCE = [Test(1665)]
 VARIANTS = {
     "open": Variant(
         "open-lm",
         tests=[Test(1665), Test(10_000), Test(1665, {"templates": "held-out"}, "held-out templates")],
     ),
-    "closed": Variant("closed-lm", CLOSED, CLOSED_SLOTS),
+    "closed": Variant("closed-lm", CLOSED, {"model": {"context_vectors": 9}}),
     "two-events": Variant(
         "two-events-lm",
         {"events": 2},
         {"model": {"context_vectors": 46, "amortization": {"document_tokens": 176}}},
     ),
-    "unquantized": Variant("open-lm", change={"model": {"quantizer": {"kind": "none"}}}),
-    "published": Variant("open-lm", replace=PUBLISHED, tests=[Test(1665)]),
-    "mac": Variant("open-lm", replace=MAC, tests=[Test(1665)]),
-    "closed-published": Variant("closed-lm", CLOSED, replace=PUBLISHED, tests=[Test(1665)]),
-    "closed-mac": Variant("closed-lm", CLOSED, replace=MAC, tests=[Test(1665)]),
+    "unquantized": Variant("open-lm", change={"model": {"quantizer": {"kind": "none"}}}, tests=ONCE),
+    "aggregated": Variant("open-lm", change={"model": AGGREGATED}, tests=ONCE),
+    "slot-pooling": Variant("open-lm", change={"model": POOLED}, tests=ONCE),
+    "closed-aggregated": Variant(
+        "closed-lm", CLOSED, {"model": AGGREGATED | {"context_vectors": 9}}, tests=ONCE
+    ),
+    "closed-slot-pooling": Variant(
+        "closed-lm", CLOSED, {"model": POOLED | {"context_vectors": 12}}, tests=ONCE
+    ),
+    "closed-slot-pooling-aggregated": Variant(
+        "closed-lm", CLOSED, {"model": POOLED | AGGREGATED | {"context_vectors": 12}}, tests=ONCE
+    ),
+    "published": Variant("open-lm", replace=PUBLISHED, tests=ONCE),
+    "mac": Variant("open-lm", replace=MAC, tests=ONCE),
+    "closed-published": Variant("closed-lm", CLOSED, replace=PUBLISHED, tests=ONCE),
+    "closed-mac": Variant("closed-lm", CLOSED, replace=MAC, tests=ONCE),
 }
 LANGUAGE_MODELS: dict[str, list[str]] = {
     "open-lm": [],
