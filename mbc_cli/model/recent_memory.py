@@ -18,7 +18,8 @@ class Remembered(NamedTuple):
 class RecentMemory(nn.Module):
     """A ring of the last documents' context vectors, (documents, T, C).
 
-    Part of a training checkpoint, so that a resumed run continues exactly; never part of an adapter.
+    Every process of a training has its own, and its checkpoints keep them apart from the weights, so that a
+    resumed run continues exactly; no part of an adapter.
     """
 
     vectors: Tensor

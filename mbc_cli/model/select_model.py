@@ -20,8 +20,6 @@ from mbc_cli.model.select_loss import select_loss
 from mbc_cli.model.selection import Selection
 from mbc_cli.model.training_losses import TrainingBatch, TrainingLoss
 
-_RECENT = "recent."  # prefix of the recent documents' names in a checkpoint
-
 
 class SelectMemoryModel(MemoryModel):
     """question -> selection scores over codes -> the top k passages' decoded slots -> prefix -> LLM."""
@@ -96,16 +94,6 @@ class SelectMemoryModel(MemoryModel):
         if not 0 <= progress <= 1:
             raise ValueError(f"progress is {progress}: it must lie in [0, 1]")
         return select_loss(self, batch, progress)
-
-    def memory_state_dict(self) -> dict[str, Tensor]:
-        """As in the base class, with the recent documents that training goes on from."""
-        recent = {_RECENT + name: value for name, value in self.recent.state().items()}
-        return super().memory_state_dict() | recent
-
-    def load_memory_state_dict(self, state: dict[str, Tensor]) -> None:
-        recent = {name.removeprefix(_RECENT): v for name, v in state.items() if name.startswith(_RECENT)}
-        super().load_memory_state_dict({n: v for n, v in state.items() if not n.startswith(_RECENT)})
-        self.recent.load_state(recent)
 
 
 def _log_weights(scores: Tensor) -> Tensor | None:

@@ -266,16 +266,21 @@ def test_training_teaches_selection_to_find_the_document_that_was_asked_about() 
     assert last < first - 0.1
 
 
-def test_a_checkpoint_continues_with_the_recent_documents_and_an_adapter_leaves_them_out() -> None:
+def test_recent_documents_are_kept_apart_from_the_weights_and_restored_exactly() -> None:
     model, data = build(), batch()
     model.train()
     model.training_loss(data, 0.5)
     restored = build()
-    restored.load_memory_state_dict(model.memory_state_dict())
-    assert torch.equal(restored.recent.filled.vectors, model.recent.filled.vectors)
+    state = model.memory_state_dict()
+    assert not [name for name in state if "recent" in name]
+    restored.load_memory_state_dict(state)
+    assert len(restored.recent.filled.vectors) == 0
+    restored.recent.load_state(model.recent.state())
+    for mine, its in zip(restored.recent.filled, model.recent.filled, strict=True):
+        assert len(mine) == 4
+        assert torch.equal(mine, its)
     assert torch.equal(restored.quantizer.codebooks, model.quantizer.codebooks)
     assert bool(restored.codebooks_placed)
-    assert not [name for name in model.module_state() if "recent" in name]
 
 
 def test_a_trunk_deeper_than_the_llm_is_refused() -> None:
