@@ -116,8 +116,8 @@ def adapt(
     selects = settings.model.aggregation.kind == "select" and settings.model.quantizer.kind != "none"
     if selects and found is None:
         output.warn(
-            "not calibrated: validation could not tell when the memory speaks to a question, so queries always "
-            "read it; mbc adapter calibrate does it with more documents and questions"
+            "not calibrated: there was no validation, or too little to tell when the memory speaks to a "
+            "question, so queries always read it; mbc adapter calibrate does it with more documents"
         )
     exit_if_skipped(bad)
 

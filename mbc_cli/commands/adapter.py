@@ -1,4 +1,4 @@
-"""``mbc adapter``: look at adapters and presets, and take over published checkpoints."""
+"""``mbc adapter``: look at adapters and presets, calibrate them, and take over published checkpoints."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mbc_cli import output
-from mbc_cli.commands.options import Json, Quantize
+from mbc_cli.commands.bad_input_report import counted_bad_inputs, exit_if_skipped
+from mbc_cli.commands.calibration_report import describe_calibration
+from mbc_cli.commands.options import BaseModel, BatchSize, Device, Json, OnError, Quantize
 from mbc_cli.errors import MbcError, nearest_hint
 
 if TYPE_CHECKING:
+    from mbc_cli.model.calibration import Calibration
     from mbc_cli.model.config import MemoryConfig
 
 app = typer.Typer(
-    help="Look at adapters and presets, and take over published checkpoints.", no_args_is_help=True
+    help="Look at adapters and presets, calibrate them, and take over published checkpoints.",
+    no_args_is_help=True,
 )
 
 
@@ -42,7 +46,7 @@ def info(
     from mbc_cli.model.architectures import model_config
     from mbc_cli.model.build import count_parameters
 
-    config, llm, description = _described(adapter)
+    config, llm, description, calibration = _described(adapter)
     counts = count_parameters(config, model_config(llm, config.base_revision))
     language_model = counts.pop("language_model")
     learned = sum(counts.values())
@@ -61,6 +65,8 @@ def info(
         "codes": quantizer.codes,
         "bytes per passage": bits / 8,
     }
+    if calibration is not None:
+        fields["calibration"] = calibration.model_dump() if json else describe_calibration(calibration)
     if json:
         parts = {"parameters": counts, "learned": learned, "language_model": language_model}
         output.write_json({name.replace(" ", "_"): value for name, value in fields.items()} | parts)
@@ -98,6 +104,100 @@ def list_presets(json: Json = False) -> None:
         for name, model in presets.items()
     ]
     output.write_table(["preset", "base model", "amortization", "aggregation"], rows)
+
+
+@app.command()
+def calibrate(
+    adapter: Annotated[
+        str, typer.Argument(metavar="ADAPTER", help="An adapter's folder.", show_default=False)
+    ],
+    documents: Annotated[
+        str,
+        typer.Option(
+            "--documents",
+            metavar="FILE",
+            help="Documents it was not trained on, or a dataset's file.",
+            show_default=False,
+        ),
+    ],
+    questions: Annotated[
+        str | None, typer.Option("--questions", metavar="FILE", help="Questions that name the documents.")
+    ] = None,
+    dataset: Annotated[
+        str, typer.Option("--dataset", help="jsonl (two files); squad, streamingqa, archivalqa (one).")
+    ] = "jsonl",
+    threshold: Annotated[
+        float,
+        typer.Option(
+            "--threshold", metavar="P", min=0, max=1, help="Read the memory from this probability on."
+        ),
+    ] = 0.5,
+    on_error: OnError = "skip",
+    batch_size: BatchSize = 16,
+    device: Device = "auto",
+    base_model: BaseModel = None,
+    json: Json = False,
+) -> None:
+    """Learn when an adapter's memory speaks to a question, and record it in the adapter.
+
+    Every question is put to a bank of the documents once with the document that it names and once without;
+    half of the documents fit the calibration, the other half measures it. mbc adapt does the same with its
+    validation data. Stores made with the adapter stay as they are.
+
+    Examples:
+
+      mbc adapter calibrate ./news-adapter --documents val.jsonl --questions val.questions.jsonl
+
+      mbc adapter calibrate ./news-adapter --dataset squad --documents dev-v1.1.json --threshold 0.8
+    """
+    from mbc_cli.corpus.datasets import load_dataset
+    from mbc_cli.pipeline.adapters import load_on, resolve_adapter
+
+    location = resolve_adapter(adapter)
+    if adapter != "default" and location.name != str(location.directory):
+        raise MbcError(
+            "adapter",
+            f"{adapter!r} lies on the hub: a calibration of the downloaded copy would be lost",
+            "copy it to a folder (hf download --local-dir) and calibrate that",
+        )
+    bad = counted_bad_inputs(on_error)
+    data = load_dataset(dataset, documents=documents, questions=questions, split="validation", bad=bad)
+
+    # Not before the input is known to be readable: these take seconds to import.
+    from mbc_cli.model.adapter_io import read_description, write_calibration
+    from mbc_cli.pipeline.calibrate import FEWEST_QUESTIONS
+    from mbc_cli.pipeline.calibrate import calibrate as run
+
+    model = read_description(location.directory)["model"]
+    if model.aggregation.kind != "select" or model.quantizer.kind == "none":
+        raise MbcError(
+            "adapter",
+            f"{adapter!r} has no scores to calibrate: aggregation.kind is {model.aggregation.kind!r} and "
+            f"quantizer.kind {model.quantizer.kind!r}",
+            "only adapters with aggregation.kind select and a quantiser can tell what is not in memory",
+        )
+    loaded = load_on(location, device, base_model=base_model)
+    found = run(
+        loaded.model,
+        loaded.text_codec,
+        data.documents,
+        data.questions,
+        threshold=threshold,
+        batch_size=batch_size,
+    )
+    if found is None:
+        raise MbcError(
+            "input",
+            f"{len(data.questions):,} questions about {len(data.documents):,} documents tell nothing: either "
+            f"fewer than {2 * FEWEST_QUESTIONS} name known documents, or what they ask is not found there",
+            "give more documents with questions that name them, unseen in training but like those to come",
+        )
+    write_calibration(location.directory, found)
+    if json:
+        output.write_json({"adapter": location.name, **found.model_dump()})
+    else:
+        output.write(f"{location.name}: {describe_calibration(found)}")
+    exit_if_skipped(bad)
 
 
 @app.command("import-reference")
@@ -162,8 +262,8 @@ def import_reference(
         output.write(f"{output_directory}: adapter written, fingerprint {model.fingerprint()}")
 
 
-def _described(adapter: str) -> tuple[MemoryConfig, str, dict[str, Any]]:
-    """The configuration of an adapter or preset, where its LLM is, and what else is to be shown of it."""
+def _described(adapter: str) -> tuple[MemoryConfig, str, dict[str, Any], Calibration | None]:
+    """The configuration of an adapter or preset, where its LLM is, its names, and its calibration."""
     from mbc_cli.model.adapter_io import read_description
     from mbc_cli.pipeline.adapters import resolve_adapter
     from mbc_cli.presets import load_preset, preset_names
@@ -171,7 +271,7 @@ def _described(adapter: str) -> tuple[MemoryConfig, str, dict[str, Any]]:
     names = preset_names()
     if adapter in names and not Path(adapter).is_dir():
         config = load_preset(adapter).model
-        return config, config.base_model, {"preset": adapter}
+        return config, config.base_model, {"preset": adapter}, None
     try:
         location = resolve_adapter(adapter)
     except MbcError as failure:
@@ -185,7 +285,7 @@ def _described(adapter: str) -> tuple[MemoryConfig, str, dict[str, Any]]:
     inside = config.base_model.startswith("./")
     llm = str(location.directory / config.base_model) if inside else config.base_model
     shown = {"adapter": location.name, "fingerprint": described["fingerprint"]}
-    return config, llm, shown
+    return config, llm, shown, described["calibration"]
 
 
 def _bits(codes: int) -> int:

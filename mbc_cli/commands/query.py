@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,7 +28,7 @@ from mbc_cli.errors import ExitCode, MbcError, UsageError
 
 if TYPE_CHECKING:
     from mbc_cli.corpus.bad_input import BadInputs
-    from mbc_cli.pipeline.answer import Answer
+    from mbc_cli.pipeline.answer import Answer, AnswerStream
     from mbc_cli.pipeline.memory import Memory
 
 
@@ -54,6 +54,17 @@ def query(
         bool,
         typer.Option("--require-memory", help="Do not answer what is not in memory; then exit with 4."),
     ] = False,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--threshold",
+            metavar="P",
+            min=0,
+            max=1,
+            help="Read the memory only where it speaks to the question with this probability or more; 0 is "
+            "always. By default the adapter's calibration decides.",
+        ),
+    ] = None,
     since: Since = None,
     until: Until = None,
     where: WhereOption = None,
@@ -78,6 +89,12 @@ def query(
     Answers go to stdout, one a line in the order of the questions; with --json as JSONL with the question,
     the sources, and whether the answer is from memory.
 
+    Where nothing in memory speaks to a question, the LLM answers untouched and a line on stderr says so; with
+    --require-memory there is no answer (an empty line among those to several questions, null in JSON) and
+    the exit code is 4, also if only one of many questions is concerned. Adapters that select passages tell
+    it by the best passage's score, once calibrated; others only that the memory, or what may be read of it,
+    is empty.
+
     Examples:
 
       mbc query "Who opened the museum in Lindholm?" --store news.mbc --sources
@@ -90,7 +107,14 @@ def query(
 
     if stream and json:
         raise UsageError("--stream shows text and --json writes JSON", "leave one of them out")
-    choice = _Choice(top_k, moment("--since", since), moment("--until", until), conditions(where))
+    choice = _Choice(
+        top_k,
+        moment("--since", since),
+        moment("--until", until),
+        conditions(where),
+        threshold,
+        require_memory,
+    )
     bad = counted_bad_inputs(on_error)
     asked = _from_stdin(bad) if questions == ["-"] else _from_arguments(questions)
     MemoryStore.open(store, at=at)  # a wrong path is told before torch is imported, which takes seconds
@@ -104,14 +128,12 @@ def query(
         )
     if sources and not memory.selects:
         output.warn("this adapter reads the whole bank at once, so its answers name no sources")
-    as_it_comes = (
-        output.stdout_is_terminal() and not json and not require_memory if stream is None else stream
-    )
+    as_it_comes = output.stdout_is_terminal() and not json if stream is None else stream
     single = len(questions) == 1 and questions != ["-"]
-    show = _Show(json=json, sources=sources, require_memory=require_memory, with_question=not single)
+    show = _Show(json=json, sources=sources, single=single)
     if questions == ["-"] and sys.stdin.isatty():
         batch_size = 1
-    if as_it_comes and not require_memory:
+    if as_it_comes:
         for question in asked:
             _stream_one(memory, question, choice, show)
     else:
@@ -134,15 +156,14 @@ class _Asked:
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    """Which documents may be read, and how many passages."""
+    """Which documents may be read, how many passages, and when."""
 
     top_k: int | None
     since: int | None
     until: int | None
     where: dict[str, str]
-
-    def arguments(self) -> dict[str, Any]:
-        return {"top_k": self.top_k, "since": self.since, "until": self.until, "where": self.where}
+    threshold: float | None
+    require_memory: bool
 
 
 @dataclass(slots=True)
@@ -151,34 +172,34 @@ class _Show:
 
     json: bool
     sources: bool
-    require_memory: bool
-    with_question: bool
+    single: bool
     abstained: int = 0
 
     def answer(self, question: _Asked, answer: Answer) -> None:
-        withheld = self.require_memory and not answer.from_memory
-        self.abstained += withheld
+        """Show an answer that is there as a whole."""
+        self.before(question, answer)
         if self.json:
+            fields = asdict(answer)
+            text = fields.pop("text")
             identity = {} if question.id is None else {"id": question.id}
-            text = None if withheld else answer.text
-            output.write_json(
-                {**identity, "question": answer.question, "answer": text, "from_memory": answer.from_memory}
-                | {"sources": answer.sources}
-            )
+            told = {"question": fields.pop("question"), "answer": None if answer.abstained else text}
+            output.write_json(identity | told | fields)
             return
-        self.heading(question)
-        output.write("" if withheld else answer.text)
+        if not answer.abstained or not self.single:  # line n belongs to question n
+            output.write(answer.text)
         self.after(answer)
 
-    def heading(self, question: _Asked) -> None:
-        if self.with_question and output.stdout_is_terminal():
+    def before(self, question: _Asked, answer: Answer | AnswerStream) -> None:
+        """What stands above the text: the question, and a word where the answer is not from memory."""
+        self.abstained += answer.abstained
+        if not self.single and not self.json and output.stdout_is_terminal():
             output.write(f"> {question.text}")
+        if answer.abstained or not (answer.from_memory or self.json):  # JSON says the latter by itself
+            what = "no answer is given" if answer.abstained else "the LLM answers without it"
+            output.note(f"not in memory: {what} ({question.text})")
 
     def after(self, answer: Answer) -> None:
-        """What follows the text: sources, and a word where the answer is not from memory."""
-        if not answer.from_memory:
-            what = "no answer is given" if self.require_memory else "the LLM answered without it"
-            output.note(f"not in memory: {what} ({answer.question})")
+        """What stands below the text."""
         if self.sources:
             for source in answer.sources:
                 title = f" {source.title!r}" if source.title else ""
@@ -196,7 +217,7 @@ def _answers(
     """Answer a batch; if one of its questions cannot be asked, leave out that one alone."""
     try:
         answers = memory.answer(
-            [question.text for question in batch], batch_size=batch_size, **choice.arguments()
+            [question.text for question in batch], batch_size=batch_size, **asdict(choice)
         )
     except MbcError as failure:
         if failure.kind != "input":
@@ -211,11 +232,12 @@ def _answers(
 
 
 def _stream_one(memory: Memory, question: _Asked, choice: _Choice, show: _Show) -> None:
-    pieces = memory.answer_stream(question.text, **choice.arguments())
-    show.heading(question)
+    pieces = memory.answer_stream(question.text, **asdict(choice))
+    show.before(question, pieces)
     for piece in pieces:
         output.write(piece, end="")
-    output.write("")
+    if not pieces.abstained or not show.single:
+        output.write("")
     show.after(pieces.answer)
 
 

@@ -227,11 +227,14 @@ def test_what_is_not_in_memory_is_marked_or_withheld(mbc: RunMbc, filled: Path) 
     assert "not in memory" in answered.err
     withheld = mbc(*arguments, "--require-memory", "--json")
     assert withheld.code == ExitCode.NOT_IN_MEMORY
-    assert json.loads(withheld.out) | {"sources": None} == {
+    assert json.loads(withheld.out) == {
         "question": "Who?",
         "answer": None,
+        "sources": [],
         "from_memory": False,
-        "sources": None,
+        "abstained": True,
+        "score": None,
+        "confidence": None,
     }
 
 
