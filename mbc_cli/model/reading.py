@@ -21,6 +21,10 @@ class Reader(nn.Module, ABC):
         return None
 
     @abstractmethod
+    def prefix_length(self, passages: int, slots: int) -> int:
+        """How many of the LLM's positions reading takes, for k passages of T slots."""
+
+    @abstractmethod
     def forward(self, question: QuestionEncoding, vectors: Tensor, log_weights: Tensor | None) -> Prefix:
         """The prefix of passages (B, k, T, D), best first.
 

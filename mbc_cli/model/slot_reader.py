@@ -54,6 +54,9 @@ class SlotReader(Reader):
             log_weights = log_weights.repeat_interleave(vectors.shape[2], dim=1)
         return self.norm(self.aggregator(question, Bank(vectors.flatten(1, 2), log_weights)))
 
+    def prefix_length(self, passages: int, slots: int) -> int:
+        return self.modulation.prefix_tokens
+
     def forward(self, question: QuestionEncoding, vectors: Tensor, log_weights: Tensor | None) -> Prefix:
         """A prefix of P tokens, whatever k."""
         return self.modulation(self.latent(question, vectors, log_weights))

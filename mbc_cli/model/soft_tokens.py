@@ -32,6 +32,9 @@ class SoftTokenReader(Reader):
             with torch.no_grad():
                 self.start.copy_(embeddings.embed(torch.tensor([[beginning]], device=backbone.device))[0, 0])
 
+    def prefix_length(self, passages: int, slots: int) -> int:
+        return passages * (1 + slots)
+
     def forward(self, question: QuestionEncoding, vectors: Tensor, log_weights: Tensor | None) -> Prefix:
         """A prefix of k (1 + T) tokens, the best passage last, next to the question.
 

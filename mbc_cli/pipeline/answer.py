@@ -190,8 +190,8 @@ class Answerer:
         question = self._encode(questions)
         top_k = top_k or model.config.aggregation.top_k
         scores, numbers = self.bank.best_rows(model, question, rows, top_k)
-        # Each passage read takes a token for every slot, and one that parts it from the next.
-        self._check_length(prompts, scores.shape[1] * (model.config.context_vectors + 1))
+        read = model.reader.prefix_length(scores.shape[1], model.config.context_vectors)
+        self._check_length(prompts, read)
         if not numbers.size:
             return _Reading([Answer(each, "", from_memory=False) for each in questions], None)
         best = scores[:, 0].tolist()

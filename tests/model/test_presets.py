@@ -11,7 +11,7 @@ import yaml
 from transformers import LlamaConfig
 
 import mbc_cli
-from mbc_cli.errors import MbcError
+from mbc_cli.errors import MbcError, UsageError
 from mbc_cli.model.architectures import load_t5, model_config, t5_config
 from mbc_cli.model.backbone import Backbone
 from mbc_cli.model.build import count_parameters
@@ -19,6 +19,7 @@ from mbc_cli.model.config import MemoryConfig
 from mbc_cli.model.kv_lora import lora_parameters
 from mbc_cli.model.memory_model import MemoryModel
 from mbc_cli.pipeline.training_config import TrainingConfig
+from mbc_cli.presets import load_preset
 from tests.tiny_models import FAMILIES, memory_config, save_language_model, save_t5
 
 PRESETS = Path(mbc_cli.__file__).parent / "presets"
@@ -109,6 +110,27 @@ def test_the_size_of_each_part_of_a_preset_is_told_without_weights(name: str) ->
     assert counts["code_space"] == 2 * hidden * width + hidden + width
     assert counts["selection"] == 3 * dimension * (width + 2 * hidden) + hidden + 2
     assert counts["reader"] == hidden
+
+
+@pytest.mark.parametrize("name", [*MODERN, "news-small"])
+def test_a_preset_takes_slot_pooling_and_the_aggregated_reading_as_changes_of_single_keys(name: str) -> None:
+    changes = [
+        "model.amortization.pooling=slots",
+        "model.quantizer.codebook=per-slot",
+        "model.modulation.kind=slots",
+        "model.modulation.prefix_tokens=8",
+        "model.loss.answer_head=0.3",
+    ]
+    config = load_preset(name, changes).model
+    plain, _ = preset(name)
+    llm = NEWS_LM if name == "news-small" else model_config(config.base_model)
+    counts, before = count_parameters(config, llm), count_parameters(plain, llm)
+    assert counts["quantizer"] == before["quantizer"] * config.context_vectors
+    assert counts["language_model"] == before["language_model"]
+    kv_width = llm.num_key_value_heads * llm.hidden_size // llm.num_attention_heads
+    assert counts["reader"] > 2 * llm.num_hidden_layers * llm.hidden_size * kv_width
+    with pytest.raises(UsageError, match=r"use either select and backbone"):
+        load_preset(name, ["model.amortization.kind=t5"])
 
 
 @pytest.mark.parametrize("family", FAMILIES)

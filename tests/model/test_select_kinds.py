@@ -124,6 +124,7 @@ def test_the_prefix_has_a_token_per_latent_vector_or_per_slot_and_passage(
     shape = model.backbone.shape
     aggregated = model.config.modulation.kind == "slots"
     length = PREFIX_TOKENS if aggregated else passages * (1 + SLOTS)
+    assert model.reader.prefix_length(passages, SLOTS) == length
     assert prefix.states.shape == (3, 2, QUESTIONS, shape.kv_heads, length, shape.head_dim)
     assert logits.shape == (*data.question_ids.shape, VOCABULARY)
     assert (question.reading is not None) == aggregated
