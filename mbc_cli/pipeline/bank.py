@@ -1,4 +1,4 @@
-"""One snapshot of the store as the model reads it, kept in memory between questions."""
+"""One snapshot of the store as the model reads it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from mbc_cli.model.select_model import SelectMemoryModel
 from mbc_cli.model.whole_bank_model import WholeBankMemoryModel
 from store import Snapshot, StoredPassage
 
-# Rows scored at once: bounds the (questions, rows) score matrix, whatever the size of the bank.
-CHUNK_ROWS = 8192
-# Codes up to this many bytes stay in memory between calls; larger banks are streamed from the store.
+# Rows fetched from the store together, and rows scored together: both bound the memory that a question takes,
+# whatever the size of the bank.
+ROWS_READ = 16384
+ROWS_SCORED = 2048
+# Codes up to this many bytes stay in memory from the second reading on; larger banks are always streamed.
 CACHED_CODE_BYTES = 512 * 2**20
 
 
@@ -70,13 +72,15 @@ class CodeBank:
     """The bank of one snapshot: its code counts, codes and passages.
 
     Whole-bank reading touches only :meth:`counts`, which for the empty filter come from the store's count
-    array: O(T L K) whatever the number of documents, and no code is read.
+    array: O(T L K) whatever the number of documents, and no code is read. Selecting reads all codes: the
+    first time they are streamed, so that one question takes no more memory of a larger bank, then kept.
     """
 
     def __init__(self, snapshot: Snapshot, device: torch.device) -> None:
         self.snapshot = snapshot
         self.device = device
         self._counts: Tensor | None = None
+        self._streamed = False
         self._chunks: list[tuple[int, np.ndarray, np.ndarray]] | None = None
 
     def row_mask(self, rows: MemoryFilter) -> np.ndarray | None:
@@ -134,17 +138,17 @@ class CodeBank:
         for first, codes, alive in self._code_chunks():
             readable = alive if mask is None else alive & mask[first : first + len(alive)]
             offsets = np.flatnonzero(readable)
-            if len(offsets):
-                yield offsets + first, torch.from_numpy(codes[offsets].astype(np.int64)).to(self.device)
+            for start in range(0, len(offsets), ROWS_SCORED):
+                part = offsets[start : start + ROWS_SCORED]
+                yield part + first, torch.from_numpy(codes[part].astype(np.int64)).to(self.device)
 
     def _code_chunks(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         config = self.snapshot.config
-        if self.snapshot.row_count * config.slots * config.levels * 2 > CACHED_CODE_BYTES:
-            yield from self.snapshot.iter_codes(CHUNK_ROWS)
-            return
-        if self._chunks is None:
-            self._chunks = list(self.snapshot.iter_codes(CHUNK_ROWS))
-        yield from self._chunks
+        fits = self.snapshot.row_count * config.slots * config.levels * 2 <= CACHED_CODE_BYTES
+        if self._chunks is None and self._streamed and fits:
+            self._chunks = list(self.snapshot.iter_codes(ROWS_READ))
+        self._streamed = True
+        yield from self._chunks or self.snapshot.iter_codes(ROWS_READ)
 
 
 def best_of(scores: Tensor, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:

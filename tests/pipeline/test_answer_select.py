@@ -90,12 +90,15 @@ def test_reading_the_codes_in_chunks_changes_nothing(
 ) -> None:
     select_memory.encode(DOCUMENTS)
     whole = select_memory.search(QUESTIONS, top_k=7)
-    monkeypatch.setattr(bank, "CHUNK_ROWS", 5)
+    monkeypatch.setattr(bank, "ROWS_READ", 7)
+    monkeypatch.setattr(bank, "ROWS_SCORED", 5)
     monkeypatch.setattr(bank, "CACHED_CODE_BYTES", cached_bytes)
-    chunked = Memory.open(str(select_memory.store.location), device="cpu").search(QUESTIONS, top_k=7)
-    for one, other in zip(whole, chunked, strict=True):
-        np.testing.assert_allclose([s.score for s in one], [s.score for s in other], rtol=1e-5)
-        assert [(s.document_id, s.passage) for s in one] == [(s.document_id, s.passage) for s in other]
+    again = Memory.open(str(select_memory.store.location), device="cpu")
+    for _ in ("streamed", "kept where it fits"):
+        chunked = again.search(QUESTIONS, top_k=7)
+        for one, other in zip(whole, chunked, strict=True):
+            np.testing.assert_allclose([s.score for s in one], [s.score for s in other], rtol=1e-5)
+            assert [(s.document_id, s.passage) for s in one] == [(s.document_id, s.passage) for s in other]
 
 
 def test_of_equally_good_passages_the_newest_is_read(select_memory: Memory) -> None:
@@ -116,10 +119,12 @@ def test_more_than_the_llm_can_hold_is_refused_in_one_line(select_memory: Memory
         select_memory.answer_without_memory(["Who? " * 200])
 
 
-def test_codes_are_fetched_once_while_the_store_does_not_change(select_memory: Memory) -> None:
+def test_codes_stay_in_memory_from_the_second_reading_on(select_memory: Memory) -> None:
     select_memory.encode(DOCUMENTS)
     select_memory.search(QUESTIONS)
     assert select_memory._bank is not None
+    assert select_memory._bank._chunks is None
+    select_memory.search(QUESTIONS)
     with CountedCalls(select_memory._bank.snapshot, "iter_codes") as calls:
         select_memory.search(QUESTIONS, batch_size=1)
     assert calls.count == 0
