@@ -95,11 +95,11 @@ def main(arguments: list[str] | None = None) -> None:
     """Run ``mbc`` and exit with its code; the console script's entry."""
     output.tolerate_any_text()
     try:
-        build_command().main(args=arguments, prog_name="mbc")
-    except SystemExit as finished:
-        if finished.code == ExitCode.INTERRUPTED:
+        # Not in Typer's standalone mode, which shows errors in boxes of its own.
+        code = build_command().main(args=arguments, prog_name="mbc", standalone_mode=False)
+        if code == ExitCode.INTERRUPTED:
             output.note("interrupted")
-        sys.exit(finished.code)
+        sys.exit(code)
     except KeyboardInterrupt:
         output.note("interrupted")
         sys.exit(ExitCode.INTERRUPTED)
@@ -107,6 +107,8 @@ def main(arguments: list[str] | None = None) -> None:
         output.silence_closed_stdout()
         sys.exit(SIGPIPE_EXIT_CODE)
     except Exception as failure:
+        if type(failure).__name__ == "NoArgsIsHelpError":  # and the help has been shown
+            sys.exit(ExitCode.USAGE)
         output.traceback("".join(traceback.format_exception(failure)))
         known = as_mbc_error(failure)
         output.error(known)
@@ -117,6 +119,8 @@ def as_mbc_error(failure: Exception) -> MbcError:
     """Return what the user is told about ``failure``. Library types are recognised without importing them."""
     if isinstance(failure, MbcError):
         return failure
+    if hasattr(failure, "format_message"):
+        return _wrong_usage(failure)
     kind = type(failure)
     package = kind.__module__.partition(".")[0]
     if package == "store":
@@ -134,6 +138,14 @@ def as_mbc_error(failure: Exception) -> MbcError:
         f"internal error: {kind.__name__}: {reason}",
         "run again with --verbose to see where, and report it",
     )
+
+
+def _wrong_usage(failure: Any) -> UsageError:
+    """A wrong option or argument, as Typer reports it."""
+    message = " ".join(failure.format_message().split()).replace("Value error, ", "").rstrip(".")
+    context = getattr(failure, "ctx", None)
+    hint = f"see {context.command_path} --help" if context is not None else None
+    return UsageError(message[:1].lower() + message[1:], hint)
 
 
 def _show_version(value: bool) -> None:

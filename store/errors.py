@@ -144,7 +144,8 @@ def _translate(location: object, error: Exception) -> StoreError:
 
 
 def _first_line(text: str, limit: int = 200) -> str:
-    lines = [line.strip(" │├╰─▶|") for line in text.splitlines() if line.strip(" │├╰─▶|")]
+    stripped = (line.strip(" │├╰─▶|") for line in text.splitlines())
+    lines = [line for line in stripped if line and line != "context:"]
     line = " ".join(lines[:2]) if lines else "unknown error"
     line = line.removeprefix("IcechunkError:").lstrip().removeprefix("x ")
     return line if len(line) <= limit else line[: limit - 1] + "…"

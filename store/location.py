@@ -34,11 +34,13 @@ class Location:
         """Accepts a path, ``file://``, ``s3://bucket/prefix`` or ``gs://bucket/prefix``.
 
         Raises:
-            StoreError: another scheme, or no bucket.
+            StoreError: an empty path, another scheme, or no bucket.
         """
         if isinstance(location, Location):
             return location
         text = os.fspath(location)
+        if not text:
+            raise StoreError("the path of the store is empty", "use a folder, s3://... or gs://...")
         if "://" not in text:
             return cls(text, Path(text).expanduser().absolute(), "file")
         parts = urlsplit(text)

@@ -77,6 +77,8 @@ def find_files(sources: Sequence[str], format: Format | None = None) -> list[tup
     files: list[tuple[str, Format | None]] = []
     for source in sources:
         path = Path(source)
+        if not source:  # as of an unset variable; Path would take it for the current folder
+            raise UsageError("the name of a file or folder is empty")
         if source == STDIN:
             files.append((source, format))
         elif path.is_dir():

@@ -92,6 +92,35 @@ def test_a_misspelt_command_is_a_usage_error_that_names_the_nearest(mbc: RunMbc)
     assert result.out == ""
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message", "command"),
+    [
+        (["encode"], "missing argument 'CORPUS...'", "mbc encode"),
+        (["encode", "x", "--bogus"], "no such option: --bogus", "mbc encode"),
+        (["query", "x", "--batch-size", "0"], "invalid value for '--batch-size'", "mbc query"),
+        (["query", "x", "--on-error", "no"], "'no' is not one of 'skip', 'fail'", "mbc query"),
+        (["memory", "show"], "missing argument 'ID'", "mbc memory show"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_where_to_read_on(
+    mbc: RunMbc, arguments: list[str], message: str, command: str
+) -> None:
+    result = mbc(*arguments)
+    assert (result.code, result.out) == (ExitCode.USAGE, "")
+    error, hint = result.err.splitlines()
+    assert error.startswith("error: ")
+    assert message in error
+    assert hint == f"hint: see {command} --help"
+
+
+@pytest.mark.parametrize("arguments", [[], ["memory"]])
+def test_no_command_shows_the_help(mbc: RunMbc, arguments: list[str]) -> None:
+    result = mbc(*arguments)
+    assert result.code == ExitCode.USAGE
+    assert "Usage: mbc" in result.out
+    assert result.err == ""
+
+
 def test_completion_knows_commands_and_options() -> None:
     changes = {"_MBC_COMPLETE": "complete_bash", "COMP_WORDS": "mbc enc", "COMP_CWORD": "1"}
     code = "import sys; sys.argv = ['mbc']; from mbc_cli.app import main; main()"

@@ -280,6 +280,7 @@ def test_a_named_pipe_is_read_like_stdin(tmp_path: Path) -> None:
         (["photo.png"], "does not tell the format"),
         (["empty"], "holds no files to read"),
         (["-", "-"], "named twice"),
+        ([""], "is empty"),
     ],
 )
 def test_a_wrong_source_is_told_before_anything_is_read(

@@ -179,7 +179,7 @@ def test_a_missing_bucket_or_store_is_one_clear_error(bucket: str) -> None:
         MemoryStore.open(f"{scheme}://no-such-bucket-anywhere/x")
 
 
-@pytest.mark.parametrize("wrong", ["ftp://host/x", "s3://bucket", "gs://", "s3:///x"])
+@pytest.mark.parametrize("wrong", ["", "ftp://host/x", "s3://bucket", "gs://", "s3:///x"])
 def test_a_location_that_names_no_place_is_refused(wrong: str) -> None:
     with pytest.raises(StoreError):
         Location.parse(wrong)
