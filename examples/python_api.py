@@ -36,7 +36,11 @@ def main(adapter: str | None = None) -> None:
 
         for answer in memory.answer([question.question for question in QUESTIONS]):
             sources = ", ".join(source.document_id for source in answer.sources) or "the whole bank"
-            print(f"{answer.question}  ->  {answer.text!r}  from {sources}")
+            origin = sources if answer.from_memory else "the LLM alone"
+            print(f"{answer.question}  ->  {answer.text!r}  from {origin}")
+
+        (answer,) = memory.answer(["Which prize went to Tove Sandgren?"], require_memory=True)
+        print(f"{answer.question}  ->  {'not in memory' if answer.abstained else answer.text}")
 
         (stage,) = evaluate(memory, DOCUMENTS, QUESTIONS, baselines=["none"]).stages
         print(f"exact match {stage.scores.exact_match:.0%}, F1 {stage.scores.f1:.0%},", end=" ")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from mbc_cli import output
+from mbc_cli.commands.options import Adapter, Device, Json
 
 
 def demo(
@@ -19,19 +20,15 @@ def demo(
         bool,
         typer.Option("--held-out-templates", help="Sentences and questions in forms training never showed."),
     ] = False,
-    adapter: Annotated[
-        str | None,
-        typer.Option("--adapter", envvar="MBC_ADAPTER", help="Directory, hub id, or 'default'."),
-    ] = None,
-    device: Annotated[
-        str, typer.Option("--device", envvar="MBC_DEVICE", help="auto, cpu, cuda, cuda:1, ...")
-    ] = "auto",
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+    adapter: Adapter = None,
+    device: Device = "auto",
+    json: Json = False,
 ) -> None:
     """Remember invented news, ask about it with and without the memory, show what it weighs.
 
     Names of people, companies and places are invented anew and occur in nothing the model was trained on,
-    so an answer can only come from the memory.
+    so an answer can only come from the memory. Questions about other such news show whether it is noticed
+    that nothing in memory speaks to them.
 
     Examples:
 
@@ -65,7 +62,8 @@ def demo(
     ]
     if json:
         figures = as_json(shown.evaluation)["stages"][-1]
-        output.write_json(figures | {"bytes": {name: size for name, _, size in sizes}})
+        absent = {"questions": shown.absent_questions, "recognised": shown.recognised}
+        output.write_json(figures | {"absent": absent, "bytes": {name: size for name, _, size in sizes}})
         return
     for prediction in shown.evaluation.predictions[:5]:
         mark = "right" if prediction.scores.exact_match else f"wrong, it is {prediction.question.answers[0]}"
@@ -77,6 +75,20 @@ def demo(
             ["without memory", *_share(stage.baselines["none"].exact_match, stage.questions)],
         ],
     )
+    if shown.recognised is not None and stage.abstention is not None:
+        output.write_table(
+            ["found not to be in memory", "of", "percent"],
+            [
+                [
+                    "questions about other news",
+                    *_share(shown.recognised / shown.absent_questions, shown.absent_questions),
+                ],
+                [
+                    "questions about this news",
+                    *_share(stage.abstention.false_abstention_rate, stage.questions),
+                ],
+            ],
+        )
     output.write_table(
         ["what is kept", "bytes", "per document"],
         [[label, size, round(size / stage.documents, 1)] for _, label, size in sizes],

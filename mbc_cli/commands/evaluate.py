@@ -97,6 +97,10 @@ def evaluate(
     for adapters that select; bytes of codes per document as packed bits, the whole store's bytes on disk,
     and the same vectors in float32; milliseconds per document and question.
 
+    The memory is always read here. For calibrated adapters it is counted what query would have done: how
+    many questions it would not have read the memory for (false abstentions), and for how many it would have
+    read another document's passage, had the documents that they name never been encoded (false answers).
+
     Examples:
 
       mbc evaluate --documents val.documents.jsonl --questions val.questions.jsonl --baseline none

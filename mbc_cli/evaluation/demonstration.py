@@ -1,4 +1,6 @@
-"""The demo's measurement: invented news into a memory, questions about it, and what it all weighs."""
+"""The demo's measurement: invented news into a memory, questions about it and about other news, and what it
+all weighs.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,21 @@ from mbc_cli.demo.news import Templates, generate_news
 from mbc_cli.evaluation.protocol import Evaluation, evaluate
 from mbc_cli.pipeline.memory import Memory
 
+ABSENT_QUESTIONS = 100
+"""How many questions are asked about news that was not encoded."""
+
 
 @dataclass(frozen=True, slots=True)
 class Demonstration:
-    """What the demo shows. Sizes are bytes of the whole bank or text; the vectors are in float32."""
+    """What the demo shows. Sizes are bytes of the whole bank or text; the vectors are in float32.
+
+    ``recognised`` of ``absent_questions`` about news that was not encoded were seen to be about nothing in
+    memory; None where the adapter is not calibrated.
+    """
 
     evaluation: Evaluation
+    absent_questions: int
+    recognised: int | None
     text_bytes: int
     zstd_text_bytes: int
     vector_bytes: int
@@ -31,7 +42,8 @@ def demonstrate(
 ) -> Demonstration:
     """Encode ``documents`` news items with names no training has seen, and ask ``questions`` about them.
 
-    The same model answers once more without the memory. ``memory`` must be empty.
+    The same model answers once more without the memory, and a question about each of some other news items
+    shows whether it is noticed that they are not there. ``memory`` must be empty.
 
     Raises:
         ValueError: the memory holds documents already, or a number is not positive.
@@ -42,11 +54,15 @@ def demonstrate(
         raise ValueError(f"the demo needs an empty memory; this one holds {memory.document_count} documents")
     corpus, asked = news_questions(documents, questions, seed=seed, templates=templates)
     result = evaluate(memory, corpus, asked, baselines=["none"])
+    absent = _absent_questions(documents, seed=seed, templates=templates)
+    replies = memory.answer([question.question for question in absent], require_memory=True)
     text = "\n".join(document.text for document in corpus).encode()
     info = memory.store.info()
     sizes = result.stages[-1].bytes
     return Demonstration(
         evaluation=result,
+        absent_questions=len(absent),
+        recognised=None if memory.calibration is None else sum(reply.abstained for reply in replies),
         text_bytes=len(text),
         zstd_text_bytes=len(zstandard.compress(text, level=19)),
         vector_bytes=round(sizes.float32 * info.documents),
@@ -63,3 +79,10 @@ def news_questions(
     every = [question for item in items for question in item.questions]
     drawn = random.Random(seed).sample(every, min(questions, len(every)))
     return [item.document for item in items], drawn
+
+
+def _absent_questions(documents: int, *, seed: int, templates: Templates) -> list[Question]:
+    """A question about each of the news items that would have come next."""
+    items = list(generate_news(documents + ABSENT_QUESTIONS, seed=seed, split="test", templates=templates))
+    generator = random.Random(seed)
+    return [generator.choice(item.questions) for item in items[documents:]]

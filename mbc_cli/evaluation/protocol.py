@@ -3,6 +3,9 @@
 The stream grows through the given bank sizes. At each size every question is asked whose documents are in
 the bank, with the answers generated greedily through the store on disk. Retention is the score on the
 questions about the first bank size, as later documents arrive.
+
+The memory is always read, as in the publications; what a calibrated adapter would not have read is counted
+beside it (:mod:`mbc_cli.evaluation.abstention`).
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from dataclasses import dataclass
 
 from mbc_cli.corpus.documents import Document, Question
 from mbc_cli.errors import ExitCode, MbcError, nearest_hint
+from mbc_cli.evaluation.abstention import Abstention, measure_abstention
 from mbc_cli.evaluation.bank_bytes import BankBytes, bank_bytes
 from mbc_cli.evaluation.baselines import BASELINES, Baseline
 from mbc_cli.evaluation.metrics import Scores, mean_scores, score_answer
@@ -25,11 +29,15 @@ RECALL_DEPTHS = (1, 5)
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One question's answer at the largest bank size it was asked at."""
+    """One question's answer at the largest bank size it was asked at.
+
+    ``confidence`` in [0, 1] that the memory speaks to the question; None for adapters not calibrated.
+    """
 
     question: Question
     answer: str
     source_ids: tuple[str, ...]
+    confidence: float | None
     scores: Scores
 
 
@@ -39,7 +47,8 @@ class Stage:
 
     ``retention`` scores the questions about the first stage's documents. ``recall`` maps 1 and 5 to the
     fraction of questions for which one of that many best passages belongs to a document that holds the
-    answer; it is None for adapters that do not select. Seconds are wall-clock.
+    answer; it is None for adapters that do not select. ``abstention`` is None for those not calibrated.
+    Seconds are wall-clock.
     """
 
     documents: int
@@ -47,6 +56,7 @@ class Stage:
     scores: Scores
     retention: Scores
     recall: Mapping[int, float] | None
+    abstention: Abstention | None
     baselines: Mapping[str, Scores]
     bytes: BankBytes
     encode_seconds_per_document: float
@@ -119,7 +129,8 @@ class _Run:
         questions = [self.questions[index] for index in asked]
         report = memory.encode(arrived, batch_size=batch_size)
         start = time.perf_counter()
-        answers = memory.answer([question.question for question in questions], batch_size=batch_size)
+        texts = [question.question for question in questions]
+        answers = memory.answer(texts, threshold=0, batch_size=batch_size)
         seconds = time.perf_counter() - start
         predictions = [_prediction(*pair) for pair in zip(questions, answers, strict=True)]
         scores = [prediction.scores for prediction in predictions]
@@ -130,6 +141,7 @@ class _Run:
             scores=mean_scores(scores),
             retention=mean_scores(kept),
             recall=_recall(memory, questions, batch_size),
+            abstention=measure_abstention(memory, questions, answers, scores, batch_size=batch_size),
             baselines={
                 name: _baseline_scores(baseline, arrived, questions, batch_size)
                 for name, baseline in compared.items()
@@ -194,6 +206,7 @@ def _prediction(question: Question, answer: Answer) -> Prediction:
         question,
         answer.text,
         tuple(source.document_id for source in answer.sources),
+        answer.confidence,
         score_answer(answer.text, question.answers),
     )
 

@@ -28,6 +28,7 @@ def table(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
     columns = ["documents", "questions", "EM %", "prefix EM %", "F1 %"]
     columns += ["first documents EM %"] if len(stages) > 1 else []
     columns += ["recall@1 %", "recall@5 %"] if recall else []
+    columns += ["false answers %", "false abstentions %"] if stages[0].abstention is not None else []
     columns += [f"{_LABELS.get(name, name)} EM %" for name in names]
     columns += ["code bytes/document", "stored", "as float32", "ms/document", "ms/question"]
     rows = []
@@ -37,6 +38,9 @@ def table(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
         row += [_percent(scores.exact_match), _percent(scores.prefix_exact_match), _percent(scores.f1)]
         row += [_percent(stage.retention.exact_match)] if len(stages) > 1 else []
         row += [_percent(value) for value in stage.recall.values()] if stage.recall is not None else []
+        if stage.abstention is not None:
+            row += [_percent(stage.abstention.false_answer_rate)]
+            row += [_percent(stage.abstention.false_abstention_rate)]
         row += [_percent(stage.baselines[name].exact_match) for name in names]
         row += [_bytes(stage.bytes.packed), _bytes(stage.bytes.stored), _bytes(stage.bytes.float32)]
         row += [f"{1000 * stage.encode_seconds_per_document:.1f}"]
@@ -64,6 +68,7 @@ def _stage(stage: Stage) -> dict[str, Any]:
         **asdict(stage.scores),
         "retention": asdict(stage.retention),
         "recall": recall,
+        "abstention": None if stage.abstention is None else asdict(stage.abstention),
         "baselines": {name: asdict(scores) for name, scores in stage.baselines.items()},
         "bytes_per_document": asdict(stage.bytes),
         "encode_seconds_per_document": stage.encode_seconds_per_document,
@@ -80,5 +85,6 @@ def _prediction(prediction: Prediction) -> dict[str, Any]:
         "document_ids": list(question.document_ids),
         "answer": prediction.answer,
         "sources": list(prediction.source_ids),
+        "confidence": prediction.confidence,
         **asdict(prediction.scores),
     }

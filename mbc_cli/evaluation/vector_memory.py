@@ -132,9 +132,13 @@ class VectorMemory:
         self.document_count += len(added)
         return EncodeReport(added=len(added), passages=len(passages), seconds=time.perf_counter() - start)
 
-    def answer(self, questions: Sequence[str], *, batch_size: int = 16) -> list[Answer]:
-        """Answer ``questions``, in order."""
-        return self._answerer().answer(questions, rows=_EVERYTHING, batch_size=batch_size)
+    def answer(
+        self, questions: Sequence[str], *, threshold: float | None = None, batch_size: int = 16
+    ) -> list[Answer]:
+        """Answer ``questions``, in order; ``threshold`` can only be 0, as no vectors were calibrated."""
+        return self._answerer().answer(
+            questions, rows=_EVERYTHING, threshold=threshold, batch_size=batch_size
+        )
 
     def answer_without_memory(self, questions: Sequence[str], *, batch_size: int = 16) -> list[Answer]:
         """What the LLM answers by itself."""

@@ -30,6 +30,9 @@ def test_the_demo_answers_most_questions_with_the_bank_and_none_without() -> Non
     assert shown["baselines"]["none"]["exact_match"] <= 0.03
     assert shown["recall"]["1"] > 0.9
     assert shown["bytes"]["bank"] < shown["bytes"]["vectors_float32"] / 100
+    assert shown["absent"]["questions"] == 100
+    assert shown["absent"]["recognised"] > 85
+    assert shown["abstention"]["false_abstention_rate"] < 0.1
 
 
 def test_a_corpus_is_encoded_and_asked_with_the_default_adapter_and_names_its_sources(tmp_path: Path) -> None:
