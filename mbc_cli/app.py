@@ -99,7 +99,7 @@ def main(arguments: list[str] | None = None) -> None:
         code = build_command().main(args=arguments, prog_name="mbc", standalone_mode=False)
         if code == ExitCode.INTERRUPTED:
             output.note("interrupted")
-        sys.exit(code)
+        sys.exit(code or ExitCode.DONE)
     except KeyboardInterrupt:
         output.note("interrupted")
         sys.exit(ExitCode.INTERRUPTED)

@@ -66,8 +66,15 @@ def _question(place: str, record: object) -> Question:
     return question_from(record, default_id=place)
 
 
-def find_files(sources: Sequence[str], format: Format | None = None) -> list[tuple[str, Format | None]]:
+def find_files(
+    sources: Sequence[str],
+    format: Format | None = None,
+    on_unreadable: Callable[[str, str], object] = lambda place, reason: None,
+) -> list[tuple[str, Format | None]]:
     """Return the files that ``sources`` stand for, each with its format; None is for its content to tell.
+
+    Args:
+        on_unreadable: gets each folder within the sources that cannot be read, and the reason.
 
     Raises:
         UsageError: a source does not exist, holds no readable files, or has a name of unknown format.
@@ -82,9 +89,14 @@ def find_files(sources: Sequence[str], format: Format | None = None) -> list[tup
         if source == STDIN:
             files.append((source, format))
         elif path.is_dir():
-            found = [file for file in _walk(path) if format_of(file) is not None]
+            unreadable: list[OSError] = []
+            found = [file for file in _walk(path, unreadable.append) if format_of(file) is not None]
+            if not found and unreadable:
+                raise UsageError(f"{unreadable[0].filename} cannot be read: {unreadable[0].strerror}")
             if not found:
                 raise UsageError(f"{source} holds no files to read; accepted: {_accepted()}")
+            for failure in unreadable:
+                on_unreadable(failure.filename, f"cannot be read: {failure.strerror}")
             files += [(file.as_posix(), format or format_of(file)) for file in found]
         elif path.is_file():
             known = format or format_of(path)
@@ -108,7 +120,8 @@ def files_passed_over(sources: Sequence[str]) -> list[str]:
 
 
 def _read(sources: Sequence[str], bad: BadInputs, format: Format | None) -> Iterator[Placed]:
-    files = find_files(sources, format)  # before the first record: a wrong name must not cost a long run
+    # Before the first record: a wrong name must not cost a long run.
+    files = find_files(sources, format, bad.add)
     return _records(files, bad)
 
 
@@ -141,8 +154,8 @@ def _unique(records: Iterator[Placed], make: Callable[[str, object], Item], bad:
         yield item
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    for directory, folders, files in os.walk(folder):
+def _walk(folder: Path, on_error: Callable[[OSError], None] | None = None) -> Iterator[Path]:
+    for directory, folders, files in os.walk(folder, onerror=on_error):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             if not name.startswith("."):

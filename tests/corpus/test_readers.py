@@ -7,9 +7,11 @@ import gzip
 import io
 import json
 import os
+import shutil
+import tempfile
 import threading
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -291,6 +293,34 @@ def test_a_wrong_source_is_told_before_anything_is_read(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=message):
         read_documents(sources, BadInputs())
+
+
+@pytest.fixture
+def folder_of_a_plain_user() -> Iterator[Path]:
+    """A folder that the process may read as its owner, without the rights of root."""
+    folder = Path(tempfile.mkdtemp())
+    user = os.geteuid()
+    if user == 0:
+        os.chown(folder, 65534, 65534)
+        os.seteuid(65534)
+    try:
+        yield folder
+    finally:
+        os.seteuid(user)
+        for path in [folder, *(path for path in folder.iterdir() if path.is_dir())]:
+            path.chmod(0o755)
+        shutil.rmtree(folder)
+
+
+def test_a_folder_that_may_not_be_read_is_named(folder_of_a_plain_user: Path) -> None:
+    secret = folder_of_a_plain_user / "secret"
+    secret.mkdir(mode=0)
+    with pytest.raises(UsageError, match=r"secret cannot be read: Permission denied"):
+        read_documents([str(secret)], BadInputs())
+    (folder_of_a_plain_user / "open.jsonl").write_bytes(as_jsonl(ROWS))
+    documents, skipped = read(folder_of_a_plain_user)
+    assert len(documents) == 2
+    assert skipped == [f"{secret}: cannot be read: Permission denied"]
 
 
 def test_questions_take_one_answer_or_several_and_need_no_id(
