@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from transformers import GPT2Config, LlamaConfig, PretrainedConfig, Qwen3Config
 
@@ -100,3 +102,32 @@ def batch() -> TrainingBatch:
     return TrainingBatch(
         documents, document_mask, questions, question_mask, owners, answers, answer_mask, labels
     )
+
+
+PREFIX_TOKENS = 5
+# (amortization.pooling, modulation.kind, quantizer.codebook)
+KINDS = {
+    "tokens, soft-tokens, shared": ("tokens", "soft-tokens", "shared"),
+    "tokens, slots, shared": ("tokens", "slots", "shared"),
+    "slots, soft-tokens, shared": ("slots", "soft-tokens", "shared"),
+    "slots, soft-tokens, per-slot": ("slots", "soft-tokens", "per-slot"),
+    "slots, slots, per-slot": ("slots", "slots", "per-slot"),
+}
+
+
+def build_kind(
+    kind: str, backbone: str = "llama-gqa-untied", quantizer: QuantizerConfig = ONE_LEVEL, **changes: Any
+) -> SelectMemoryModel:
+    pooling, reading, codebook = KINDS[kind]
+    changes = {
+        "amortization": {"kind": "backbone", "trunk_layers": 2, "pooling": pooling},
+        "aggregation": {
+            "kind": "select",
+            "selection_dimension": 9,
+            "blocks": 2,
+            "heads": 3,
+            "head_dimension": 14,
+        },
+        "modulation": {"kind": reading, "prefix_tokens": PREFIX_TOKENS, "hidden": 23},
+    } | changes
+    return build(backbone, quantizer.model_copy(update={"codebook": codebook}), **changes)
