@@ -23,10 +23,10 @@ def assign(rows: Tensor, codebook: Tensor) -> Tensor:
 def kmeans(rows: Tensor, codes: int, iterations: int) -> Tensor:
     """Lloyd's algorithm for each group: rows (G, n, C) -> centres (G, codes, C).
 
-    Starts from random rows; a centre that loses all its rows moves to a random one. Fewer rows than codes
-    are allowed: then rows repeat among the centres.
+    Starts from rows spread by k-means++; a centre that loses all its rows moves to a random one. Fewer rows
+    than codes are allowed: then rows repeat among the centres.
     """
-    centres = _random_rows(rows, codes)
+    centres = _spread_rows(rows, codes)
     for _ in range(iterations):
         chosen = assign(rows, centres)
         sums = torch.zeros_like(centres).scatter_add_(1, chosen[..., None].expand_as(rows), rows)
@@ -34,6 +34,26 @@ def kmeans(rows: Tensor, codes: int, iterations: int) -> Tensor:
         means = sums / counts.clamp_min(1)[..., None]
         centres = torch.where(counts[..., None] > 0, means, _random_rows(rows, codes))
     return centres
+
+
+def _spread_rows(rows: Tensor, number: int) -> Tensor:
+    """Rows drawn by the square of their distance to those drawn before (Arthur & Vassilvitskii 2007).
+
+    The context vectors of words are nearly discrete: random starts would give frequent words many codes and
+    leave about a third of the rare ones without a code of their own.
+    """
+    drawn = [_random_rows(rows, 1)]
+    squares = rows.square().sum(-1)
+    distance = torch.full_like(squares, torch.inf)
+    for _ in range(number - 1):
+        latest = drawn[-1]
+        products = (rows @ latest.transpose(1, 2))[..., 0]
+        distance = distance.minimum((squares - 2 * products + latest.square().sum(-1)).clamp_min(0))
+        # Where every row is a centre already any row will do.
+        chances = torch.where(distance.sum(-1, keepdim=True) > 0, distance, torch.ones_like(distance))
+        chosen = torch.multinomial(chances, 1)
+        drawn.append(rows.gather(1, chosen[..., None].expand(-1, -1, rows.shape[-1])))
+    return torch.cat(drawn, dim=1)
 
 
 def _random_rows(rows: Tensor, number: int) -> Tensor:
