@@ -21,7 +21,8 @@ from mbc_cli.model.select_model import SelectMemoryModel
 from mbc_cli.model.text_codec import TextCodec
 from mbc_cli.model.whole_bank_model import WholeBankMemoryModel
 from mbc_cli.pipeline.adapters import Quantize, load_on, resolve_adapter
-from mbc_cli.pipeline.answer import Answer, Answerer, Source
+from mbc_cli.pipeline.answer import Answer, Source
+from mbc_cli.pipeline.answerer import Answerer
 from mbc_cli.pipeline.bank import MemoryFilter, best_of
 from mbc_cli.pipeline.encode import EncodeReport
 from mbc_cli.pipeline.forward import Windows, context_vectors

@@ -10,7 +10,8 @@ from mbc_cli.corpus.documents import Document
 from mbc_cli.model.adapter_io import LoadedAdapter
 from mbc_cli.model.select_model import SelectMemoryModel
 from mbc_cli.pipeline.adapters import Quantize, load_on, resolve_adapter
-from mbc_cli.pipeline.answer import Answer, Answerer, AnswerStream, Source
+from mbc_cli.pipeline.answer import Answer, AnswerStream, Source
+from mbc_cli.pipeline.answerer import Answerer
 from mbc_cli.pipeline.bank import CodeBank, MemoryFilter
 from mbc_cli.pipeline.encode import EncodeReport, encode, require_codes
 from store import MemoryStore, StoreConfig
