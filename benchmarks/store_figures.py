@@ -26,7 +26,8 @@ import numpy as np
 from store import DocumentRecord, MemoryStore, StoreConfig
 from store.columns import Columns
 from store.id_index import IdIndex
-from store.schema import ROWS_PER_CHUNK, Lengths
+from store.layout import ROWS_PER_CHUNK
+from store.schema import Lengths
 
 SLOTS, CODES = 24, 512
 BATCH = 10_000

@@ -16,7 +16,6 @@ import icechunk
 import numpy as np
 import zarr
 from zarr.core.buffer import default_buffer_prototype
-from zarr.core.sync import sync
 
 from store.chunk_cache import ChunkCache, Key
 from store.codec import (
@@ -28,17 +27,9 @@ from store.codec import (
     encode_chunk,
 )
 from store.errors import StoreCorrupt, translated
-from store.schema import (
-    ArraySpec,
-    Lengths,
-    StoreConfig,
-    array_specs,
-    capacity,
-    counts_spec,
-    create_array,
-    quiet,
-    read_attributes,
-)
+from store.layout import ArraySpec, array_specs, capacity, counts_spec, create_array, quiet
+from store.schema import Lengths, StoreConfig, read_attributes
+from store.waiting import wait
 
 CHUNKS_PER_BLOCK = 64
 CHUNKS_AT_ONCE = 256
@@ -64,15 +55,12 @@ class Columns:
         self._changed: dict[Key, np.ndarray] = {}
         self._attributes = self._root_attributes() if recent is None else recent.attributes
         self.config: StoreConfig
-        self.config, self.lengths = read_attributes(self._attributes, location)
-        self._growing = array_specs(self.config)
-        self.specs: dict[str, ArraySpec] = {
-            **self._growing,
-            "code_counts": counts_spec(self.config),
-        }
+        self.config, self.lengths, self.version = read_attributes(self._attributes, location)
+        self.growing = array_specs(self.config, self.version)
+        self.specs: dict[str, ArraySpec] = {**self.growing, "code_counts": counts_spec(self.config)}
 
     def _root_attributes(self) -> dict[str, Any]:
-        (data,) = sync(self._fetch(["zarr.json"]))
+        (data,) = wait(self._fetch(["zarr.json"]))
         if data is None:
             raise StoreCorrupt(f"{self._location} holds no store", "run `mbc memory repair`")
         try:
@@ -87,11 +75,13 @@ class Columns:
 
     def set_header(self, lengths: Lengths, runs: Sequence[dict[str, Any]] | None = None) -> None:
         """Replace the lengths, and the index's runs if given, in the root attributes; grow arrays to fit."""
-        if capacity(lengths.rows) > capacity(self.lengths.rows):
-            self._resize("passages/", capacity(lengths.rows))
-        if capacity(lengths.documents) > capacity(self.lengths.documents):
-            self._resize("documents/", capacity(lengths.documents))
-        self.lengths = lengths
+        before, self.lengths = self.lengths, lengths
+        for prefix, old, new in (
+            ("passages/", before.rows, lengths.rows),
+            ("documents/", before.documents, lengths.documents),
+        ):
+            if capacity(new, self.version) > capacity(old, self.version):
+                self._resize(prefix, capacity(new, self.version))
         self._attributes |= lengths.attributes()
         if runs is not None:
             self._attributes["index_runs"] = list(runs)
@@ -119,23 +109,26 @@ class Columns:
         buffers = await _all(self._store.get(key, _PROTOTYPE) for key in storage_keys)
         return [None if buffer is None else buffer.to_bytes() for buffer in buffers]
 
-    def load(self, keys: Iterable[Key]) -> None:
-        """Bring chunks into the cache, many at once.
+    def load(self, keys: Iterable[Key]) -> list[Key]:
+        """Bring chunks into the cache, many at once; those that were not there.
 
         A header that claims more rows than there are chunks ends in an error at the first missing one.
         """
+        loaded: list[Key] = []
         wanted = (key for key in keys if key not in self._cache and key not in self._changed)
         while missing := list(dict.fromkeys(islice(wanted, CHUNKS_AT_ONCE))):
             with translated(self._location):
-                found = sync(self._fetch(map(self._storage_key, missing)))
+                found = wait(self._fetch(map(self._storage_key, missing)))
             for key, data in zip(missing, found, strict=True):
                 self._cache.put(key, self._decode(key, data))
+            loaded += missing
+        return loaded
 
     def _decode(self, key: Key, data: bytes | None) -> np.ndarray:
         spec = self.specs[key[0]]
         if data is None:
             path, index = key
-            written = self.rows_of(path) if path in self._growing else index * spec.rows_per_chunk
+            written = self.rows_of(path) if path in self.growing else index * spec.rows_per_chunk
             if not spec.optional and index * spec.rows_per_chunk < written:
                 raise StoreCorrupt(
                     f"{self._location}: chunk {index} of {path} is missing",
@@ -170,7 +163,7 @@ class Columns:
 
         def wanted(key: Key) -> bool:
             path, index = key
-            return path not in self._growing or index >= self.rows_of(path) // self.specs[path].rows_per_chunk
+            return path not in self.growing or index >= self.rows_of(path) // self.specs[path].rows_per_chunk
 
         assert not self._changed, "flush first"
         self._cache.keep(wanted)
@@ -183,22 +176,28 @@ class Columns:
         if stop > start:
             yield from ((path, index) for index in range(start // rows, -(-stop // rows)))
 
-    def read_many(self, requests: Sequence[tuple[str, slice]]) -> list[np.ndarray]:
-        """Rows ``start:stop`` of each path; texts come as object arrays of str."""
-        self.load(key for path, part in requests for key in self._keys(path, part.start, part.stop))
+    def read_many(self, requests: Sequence[tuple[str, slice]], keep: bool = True) -> list[np.ndarray]:
+        """Rows ``start:stop`` of each path; texts come as object arrays of str.
+
+        Args:
+            keep: False where these rows will not be wanted again soon: their chunks are not cached then.
+        """
+        loaded = self.load(key for path, part in requests for key in self._keys(path, part.start, part.stop))
         results = [self._assemble(path, part.start, part.stop) for path, part in requests]
+        for key in [] if keep else loaded:
+            self._cache.drop(key)
         self._cache.trim()
         return results
 
     def _assemble(self, path: str, start: int, stop: int) -> np.ndarray:
-        rows = self.specs[path].rows_per_chunk
-        parts = [
-            self._chunk(key)[max(start - key[1] * rows, 0) : stop - key[1] * rows]
-            for key in self._keys(path, start, stop)
-        ]
-        if not parts:
-            return empty_chunk(self.specs[path])[:0]
-        return parts[0].copy() if len(parts) == 1 else np.concatenate(parts)
+        spec = self.specs[path]
+        rows = spec.rows_per_chunk
+        result = np.empty((max(stop - start, 0), *spec.tail), dtype=spec.numpy_dtype)
+        for key in self._keys(path, start, stop):
+            offset = key[1] * rows
+            low, high = max(start, offset), min(stop, offset + rows)
+            result[low - start : high - start] = self._chunk(key)[low - offset : high - offset]
+        return result
 
     def read(self, path: str, start: int, stop: int) -> np.ndarray:
         """Rows ``start`` to ``stop`` (exclusive)."""
@@ -218,7 +217,7 @@ class Columns:
         for path in paths:
             per_chunk = self.specs[path].rows_per_chunk
             indices, inverse = np.unique(rows // per_chunk, return_inverse=True)
-            found = np.empty((len(rows), *self.specs[path].tail), dtype=empty_chunk(self.specs[path]).dtype)
+            found = np.empty((len(rows), *self.specs[path].tail), dtype=self.specs[path].numpy_dtype)
             for block in range(0, len(indices), CHUNKS_PER_BLOCK):
                 self.load((path, index) for index in indices[block : block + CHUNKS_PER_BLOCK].tolist())
                 for position, index in enumerate(
@@ -279,7 +278,7 @@ class Columns:
 
     def delete(self, path: str) -> None:
         """Remove an array or group and everything under it."""
-        sync(self._store.delete_dir(path))
+        wait(self._store.delete_dir(path))
         self._cache.keep(lambda key: not key[0].startswith(f"{path}/"))
 
     def flush(self, header: bool = True) -> None:
@@ -291,7 +290,7 @@ class Columns:
         async def send() -> None:
             await _all(self._store.set(k, _PROTOTYPE.buffer.from_bytes(v)) for k, v in items)
 
-        sync(send())
+        wait(send())
         for key, chunk in self._changed.items():
             self._cache.put(key, chunk)
         self._changed.clear()

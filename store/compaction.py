@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import icechunk
 import numpy as np
 import zarr
-from zarr.core.sync import sync
 
 from store.columns import Columns
 from store.errors import StoreCorrupt
 from store.id_index import IdIndex
+from store.layout import create_arrays
 from store.records import Counts
-from store.schema import Lengths, array_specs, create_arrays
+from store.schema import Lengths, new_attributes
 from store.snapshot import count_codes
+from store.waiting import wait
 
 DOCUMENTS_PER_BLOCK = 4096
-ESSENTIAL = (
-    "documents/id",
-    "documents/digest",
-    "documents/first_row",
-    "passages/codes",
-    "passages/alive",
-    "passages/location",
-)
 
 
 @dataclass(slots=True)
@@ -85,19 +77,22 @@ def _salvage(source: Columns, start: int, stop: int, salvage: Salvage) -> Iterat
         yield from _salvage(source, start, middle, salvage)
         yield from _salvage(source, middle, stop, salvage)
         return
-    for ancestor in salvage.ancestors:
-        if _alive_in_both(source, ancestor, start):
-            with suppress(StoreCorrupt):
-                yield _read(ancestor, start, stop, set())
-                salvage.recovered.append(start)
-                return
-    try:
-        block = _read(source, start, stop, {p for p, s in array_specs(source.config).items() if s.optional})
-    except StoreCorrupt:
-        salvage.lost.append(start)
+    ancestors = [a for a in salvage.ancestors if _alive_in_both(source, a, start)]
+    details = {p for p, spec in source.growing.items() if spec.optional and p.startswith("documents/")}
+    for columns, blank in [
+        *((ancestor, set[str]()) for ancestor in ancestors),
+        *((columns, details) for columns in (source, *ancestors)),
+    ]:
+        try:
+            block = _read(columns, start, stop, blank)
+        except StoreCorrupt:
+            continue
+        found = [start] * len(block.passages)
+        salvage.recovered += found if columns is not source else []
+        salvage.stripped += found if blank else []
+        yield block
         return
-    salvage.stripped += [start] * len(block.passages)
-    yield block
+    salvage.lost.append(start)
 
 
 def _alive_in_both(source: Columns, ancestor: Columns, document: int) -> bool:
@@ -119,7 +114,7 @@ def _read(source: Columns, start: int, stop: int, blank: set[str]) -> Block:
     if (np.diff(bounds) < 1).any() or bounds[0] < 0 or bounds[-1] > lengths.rows:
         raise StoreCorrupt(f"documents {start} to {stop - 1} have no valid rows")
     first, last = int(bounds[0]), int(bounds[-1])
-    paths = [p for p in array_specs(source.config) if p not in blank and p != "documents/first_row"]
+    paths = [p for p in source.growing if p not in blank and p != "documents/first_row"]
     parts = source.read_many(
         [(p, slice(first, last) if p.startswith("passages/") else slice(start, stop)) for p in paths]
     )
@@ -130,7 +125,7 @@ def _read(source: Columns, start: int, stop: int, blank: set[str]) -> Block:
         raise StoreCorrupt(f"rows {first} to {last - 1} hold codes that no codebook has")
     for path in blank:
         spec = source.specs[path]
-        columns[path] = np.full(stop - start, spec.fill, dtype=object if spec.dtype == "str" else spec.dtype)
+        columns[path] = np.full(stop - start, spec.fill, dtype=spec.numpy_dtype)
     alive_rows = columns["passages/alive"]
     alive = alive_rows[bounds[:-1] - first]
     chosen = {p: v[alive_rows] if p.startswith("passages/") else v[alive] for p, v in columns.items()}
@@ -182,8 +177,9 @@ def _emptied(source: Columns, session: icechunk.Session) -> Columns:
     """The arrays of an empty store in ``session``, whatever was there."""
     group = zarr.open_group(session.store, mode="a")
     for run in group.attrs.get("index_runs", []):
-        sync(session.store.delete_dir(f"index/{run['name']}"))
+        wait(session.store.delete_dir(f"index/{run['name']}"))
     create_arrays(group, source.config)
+    group.update_attributes(new_attributes(source.config))
     return Columns(session, "the rewritten store")
 
 

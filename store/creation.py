@@ -13,9 +13,10 @@ import zarr
 
 from store.commit import BRANCH
 from store.errors import StoreError, StoreExists
+from store.layout import create_arrays
 from store.location import REPOSITORY, Location
 from store.locking import LOCK_FOLDER
-from store.schema import StoreConfig, create_arrays
+from store.schema import StoreConfig, new_attributes
 
 _UNFINISHED = "unfinished-"
 
@@ -102,7 +103,9 @@ def empty_store(config: StoreConfig) -> Fill:
 
     def fill(repository: icechunk.Repository) -> None:
         session = repository.writable_session(BRANCH)
-        create_arrays(zarr.group(session.store), config)
+        group = zarr.group(session.store)
+        create_arrays(group, config)
+        group.update_attributes(new_attributes(config))
         session.commit("create", {"operation": "create", "counts": {}, "documents": 0, "passages": 0})
 
     return fill

@@ -9,11 +9,37 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 GUARD = Path("locks") / "expiring"
+
+
+def prepare(path: Path, text: str) -> Path:
+    """Write what ``path`` shall hold into a file beside it, whose path is returned. It is not synced.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}#{os.getpid()}")
+    partial.write_text(text, encoding="utf-8")
+    return partial
+
+
+def publish(partial: Path, path: Path) -> None:
+    """Rename ``partial``, which must be synced, to ``path``: a power cut leaves the old file or the new.
+
+    Raises:
+        OSError: it cannot be renamed, or the device reported an error.
+    """
+    if sys.platform != "linux":  # elsewhere syncing a file system may only begin to
+        _fsync(partial)
+    partial.replace(path)
+    if os.name == "posix":
+        _fsync(path.parent)
 
 
 def write_file(path: Path, text: str) -> None:
@@ -22,19 +48,17 @@ def write_file(path: Path, text: str) -> None:
     Raises:
         OSError: it cannot be written; then nothing changed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}#{os.getpid()}")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    partial = prepare(path, text)
+    _fsync(partial)
+    publish(partial, path)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -14,17 +14,17 @@ from hashlib import blake2b
 import numpy as np
 
 from store.columns import Columns
-from store.schema import ArraySpec
+from store.layout import ArraySpec
 
 TAIL = 4096
 GROWTH = 16
-ENTRIES_PER_CHUNK = 16384
-FEW_CHUNKS = 8
-_ENTRY = ArraySpec((), ENTRIES_PER_CHUNK, "uint32", 0)
-
-
-def _chunks(count: int) -> int:
-    return -(-count // ENTRIES_PER_CHUNK)
+CHUNKS_AT_ONCE = 64
+_FENCE = ArraySpec((), 16384, "uint32", 0)
+# Arrays of a run whose rows, side by side, are (hash, document number). Look-ups wait for one chunk of each.
+_ENTRIES = {
+    1: {"hash": ArraySpec((), 16384, "uint32", 0), "document": ArraySpec((), 16384, "uint32", 0)},
+    2: {"entry": ArraySpec((2,), 4096, "uint32", 0, by_column=True)},
+}
 
 
 def _touched(fence: np.ndarray, hashes: np.ndarray) -> list[int]:
@@ -35,8 +35,12 @@ def _touched(fence: np.ndarray, hashes: np.ndarray) -> list[int]:
     return sorted({chunk for a, b in spans for chunk in range(a, b + 1)})
 
 
-def _paths(run: dict) -> list[str]:
-    return [f"index/{run['name']}/{part}" for part in ("hash", "document", "fence")]
+def _path(run: dict, part: str) -> str:
+    return f"index/{run['name']}/{part}"
+
+
+def _count(run: dict) -> int:
+    return run["stop"] - run["start"]
 
 
 def hash_ids(ids: Iterable[str]) -> np.ndarray:
@@ -51,8 +55,11 @@ class IdIndex:
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
         self._runs: list[dict] = list(columns.runs)
+        self._entries = _ENTRIES[columns.version]
+        (self._per_chunk,) = {spec.rows_per_chunk for spec in self._entries.values()}
         for run in self._runs:
-            columns.specs |= dict.fromkeys(_paths(run), _ENTRY)
+            columns.specs[_path(run, "fence")] = _FENCE
+            columns.specs |= {_path(run, part): spec for part, spec in self._entries.items()}
 
     @property
     def indexed(self) -> int:
@@ -82,26 +89,27 @@ class IdIndex:
 
     def _candidates(self, hashes: np.ndarray) -> np.ndarray:
         """Documents in runs whose hash is among ``hashes`` (sorted)."""
-        counts = [run["stop"] - run["start"] for run in self._runs]
         fences = self._columns.read_many(
-            [
-                (_paths(run)[2], slice(0, _chunks(count)))
-                for run, count in zip(self._runs, counts, strict=True)
-            ]
+            [(_path(run, "fence"), slice(0, -(-_count(run) // self._per_chunk))) for run in self._runs]
         )
         places = [
-            (_paths(run), slice(c * ENTRIES_PER_CHUNK, min((c + 1) * ENTRIES_PER_CHUNK, count)))
-            for run, count, fence in zip(self._runs, counts, fences, strict=True)
-            for c in _touched(fence, hashes)
+            (run, slice(chunk * self._per_chunk, min((chunk + 1) * self._per_chunk, _count(run))))
+            for run, fence in zip(self._runs, fences, strict=True)
+            for chunk in _touched(fence, hashes)
         ]
-        if len(places) <= FEW_CHUNKS:  # one wait for both halves of them
-            self._columns.read_many([(path, span) for paths, span in places for path in paths[:2]])
-        keys = self._columns.read_many([(paths[0], span) for paths, span in places])
-        hits = [_among(values, hashes) for values in keys]
-        needed = [(place, hit) for place, hit in zip(places, hits, strict=True) if hit.size]
-        numbers = self._columns.read_many([(paths[1], span) for (paths, span), _ in needed])
-        found = [values[hit] for values, (_, hit) in zip(numbers, needed, strict=True)]
-        return np.unique(np.concatenate([*found, np.empty(0, np.int64)])).astype(np.int64)
+        found = [np.empty(0, np.uint32)]
+        for first in range(0, len(places), CHUNKS_AT_ONCE):
+            for entries in self._read(places[first : first + CHUNKS_AT_ONCE]):
+                found.append(entries[_among(entries[:, 0], hashes), 1])
+        return np.unique(np.concatenate(found)).astype(np.int64)
+
+    def _read(self, places: Sequence[tuple[dict, slice]]) -> list[np.ndarray]:
+        """(n, 2) uint32: hashes and document numbers at each place of a run."""
+        parts = self._columns.read_many(
+            [(_path(run, part), span) for run, span in places for part in self._entries]
+        )
+        width = len(self._entries)
+        return [np.column_stack(parts[n : n + width]) for n in range(0, len(parts), width)]
 
     def update(self) -> list[dict]:
         """Bring the runs up to the documents of the columns if the tail has outgrown its bound."""
@@ -133,23 +141,21 @@ class IdIndex:
         start, stop = self._end_of_runs_above(level), self._columns.lengths.documents
         merged = [run for run in self._runs if run["level"] <= level]
         tail_start = max((run["stop"] for run in merged), default=start)
-        hashes: list[np.ndarray] = []
-        numbers: list[np.ndarray] = []
+        added = np.column_stack(
+            [
+                hash_ids(self._columns.read("documents/id", tail_start, stop)),
+                np.arange(tail_start, stop, dtype=np.uint32),
+            ]
+        )
+        entries = np.concatenate([*self._read([(run, slice(0, _count(run))) for run in merged]), added])
+        entries = entries[np.argsort(entries[:, 0], kind="stable")]
         for run in merged:
-            for path, parts in (("hash", hashes), ("document", numbers)):
-                count = run["stop"] - run["start"]
-                parts.append(self._columns.read(f"index/{run['name']}/{path}", 0, count))
             self._columns.delete(f"index/{run['name']}")
-        hashes.append(hash_ids(self._columns.read("documents/id", tail_start, stop)))
-        numbers.append(np.arange(tail_start, stop, dtype=np.uint32))
-        all_hashes, all_numbers = np.concatenate(hashes), np.concatenate(numbers)
-        order = np.argsort(all_hashes, kind="stable")
-        all_hashes, all_numbers = all_hashes[order], all_numbers[order]
         run = {"name": f"run-{level}-{stop}", "level": level, "start": start, "stop": stop}
-        for path, values in zip(
-            _paths(run), (all_hashes, all_numbers, all_hashes[::ENTRIES_PER_CHUNK]), strict=True
-        ):
-            self._columns.write_array(path, _ENTRY, values)
+        self._columns.write_array(_path(run, "fence"), _FENCE, entries[:: self._per_chunk, 0])
+        halves = [entries] if len(self._entries) == 1 else entries.T
+        for (part, spec), values in zip(self._entries.items(), halves, strict=True):
+            self._columns.write_array(_path(run, part), spec, values)
         self._runs = [*(r for r in self._runs if r["level"] > level), run]
 
 

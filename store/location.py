@@ -100,15 +100,23 @@ class Location:
             with suppress(OSError), self.exclusive():
                 pass
 
-    def write_reference(self, name: str, snapshot_id: str) -> None:
+    def write_reference(self, name: str, snapshot_id: str, sync_all: bool = False) -> None:
         """Point ``branch.NAME`` or ``tag.NAME`` of a local repository (Icechunk 1 format) at a snapshot.
+
+        Args:
+            sync_all: make everything written so far survive a power cut first, in one sync with the file.
 
         Raises:
             OSError: it cannot be written.
         """
-        durable.write_file(
-            self.repository_path / "refs" / name / "ref.json", json.dumps({"snapshot": snapshot_id})
-        )
+        path = self.repository_path / "refs" / name / "ref.json"
+        text = json.dumps({"snapshot": snapshot_id})
+        if sync_all:
+            partial = durable.prepare(path, text)
+            self.sync()
+            durable.publish(partial, path)
+        else:
+            durable.write_file(path, text)
 
     def sync(self) -> None:
         """Make everything written so far survive a power cut; object storage does that by itself."""

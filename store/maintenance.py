@@ -12,7 +12,7 @@ import icechunk
 
 from store import durable
 from store.columns import Columns
-from store.commit import BRANCH, move_head
+from store.commit import BRANCH, PURGING, move_head
 from store.compaction import Salvage, compact
 from store.errors import StoreConflict, StoreCorrupt, StoreError, StoreInUse, translated
 from store.location import Location
@@ -26,7 +26,7 @@ KEEP_HISTORY = timedelta(days=30)
 REMOTE_GRACE = timedelta(hours=24)
 """On object storage nothing tells collection of writers at work, so it spares what is younger than this."""
 
-_CHOOSING_SECONDS = 5.0
+_CHOOSING_SECONDS = 30.0
 _PIN = "collection-pin-"
 _REPAIR = "repair-in-progress"
 _FIRST_SNAPSHOT = "1CECHNKREP0F1RSTCMT0"
@@ -58,26 +58,73 @@ def compact_store(store: MemoryStore, purge: bool) -> Compacted:
     """See ``MemoryStore.compact``."""
     repository, location = store.repository, store.location
     with translated(location), location.exclusive():
-        if purge:
-            _refuse_readers(location)
+        if not purge:
+            return Compacted(rewrite(repository, location), False, None)
+        if location.path is None:
+            return _purge_remote(repository, location)
+        _refuse_readers(location)
         removed = rewrite(repository, location)
-        collected = None
-        if purge:
-            for tag in repository.list_tags():
-                repository.delete_tag(tag)
-            collected = collect(repository, location, datetime.now(UTC) + _SOON, timedelta(0))
-        return Compacted(removed, purge, collected)
+        return Compacted(removed, True, _forget_history(repository, location))
 
 
-def rewrite(repository: icechunk.Repository, location: Location, salvage: Salvage | None = None) -> int:
-    """Compact the head into a new commit; the number of rows removed. Call with the writer lock held."""
+def _forget_history(repository: icechunk.Repository, location: Location) -> Collected:
+    for tag in repository.list_tags():
+        repository.delete_tag(tag)
+    return collect(repository, location, datetime.now(UTC) + _SOON, timedelta(0))
+
+
+def _purge_remote(repository: icechunk.Repository, location: Location) -> Compacted:
+    """Purge where no lock keeps writers out: what they have uploaded may be deleted, so none may commit it.
+
+    While the branch ``PURGING`` exists no writer moves the head. The head moves when the branch has been
+    made and again when the deletion is done, so a writer that started before or meanwhile finds that it
+    moved, and starts again. An interrupted purge leaves the branch; the next one takes it over.
+    """
+    if PURGING not in repository.list_branches():
+        repository.create_branch(PURGING, _FIRST_SNAPSHOT)
+    try:
+        removed = rewrite(repository, location, purging=True)
+    except StoreConflict:
+        repository.delete_branch(PURGING)
+        raise
+    collected = _forget_history(repository, location)
+    base = repository.lookup_branch(BRANCH)
+    session = repository.writable_session(BRANCH)
+    columns = Columns(session, location)
+    counts = columns.read_counts()
+    columns.write_counts(counts)
+    columns.flush()
+    size = {"documents": columns.lengths.alive, "passages": int(counts[0, 0].sum())}
+    commit(
+        repository,
+        location,
+        session,
+        "purge",
+        {"operation": "compact", "counts": {}} | size,
+        base,
+        purging=True,
+    )
+    repository.delete_branch(PURGING)
+    return Compacted(removed, True, collected)
+
+
+def rewrite(
+    repository: icechunk.Repository,
+    location: Location,
+    salvage: Salvage | None = None,
+    purging: bool = False,
+) -> int:
+    """Compact the head into a new commit; the number of rows removed. Call with the writer lock held.
+
+    There is no commit where there is nothing to remove, unless ``purging``.
+    """
     base = repository.lookup_branch(BRANCH)
     source = Columns(repository.readonly_session(snapshot_id=base), location)
     removed = source.lengths.rows - int(source.all("passages/alive").sum()) if salvage is None else -1
-    if removed == 0:
+    if removed == 0 and not purging:
         return 0
     if salvage is None:
-        metadata = _rewrite_on(repository, location, source, BRANCH, base, None)
+        metadata = _rewrite_on(repository, location, source, BRANCH, base, None, purging)
     else:
         try:
             metadata = _rewrite_on(repository, location, source, BRANCH, base, salvage)
@@ -102,11 +149,12 @@ def _rewrite_on(
     branch: str,
     base: str,
     salvage: Salvage | None,
+    purging: bool = False,
 ) -> dict[str, Any]:
     session = repository.writable_session(branch)
     metadata = compact(source, session, salvage)
     message = "compact" if salvage is None else "repair"
-    commit(repository, location, session, message, metadata | {"operation": message}, base)
+    commit(repository, location, session, message, metadata | {"operation": message}, base, purging)
     return metadata
 
 
@@ -117,6 +165,7 @@ def commit(
     message: str,
     metadata: dict[str, Any],
     base: str,
+    purging: bool = False,
 ) -> str:
     """Flush ``session`` and move the head durably. Call with the writer lock held.
 
@@ -124,8 +173,7 @@ def commit(
         StoreConflict: somebody moved the head meanwhile (object storage only).
     """
     snapshot_id = session.flush(message, metadata)
-    location.sync()
-    if not move_head(repository, location, base, snapshot_id):
+    if not move_head(repository, location, base, snapshot_id, purging):
         raise StoreConflict(f"{location} was changed while it was being rewritten", "repeat the command")
     return snapshot_id
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from zarr.core.sync import sync
 
 from store.location import Location
+from store.waiting import wait
 
 if TYPE_CHECKING:
     from store.snapshot import Snapshot
@@ -48,7 +48,7 @@ def array_bytes(snapshot: Snapshot) -> dict[str, int]:
             totals[path] = totals.get(path, 0) + size
         return dict(sorted(totals.items()))
 
-    return sync(measure())
+    return wait(measure())
 
 
 def disk_bytes(location: Location) -> int | None:

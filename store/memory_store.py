@@ -261,7 +261,7 @@ class MemoryStore:
 
         Args:
             purge: also delete all history and all tags, so that nothing forgotten is left on disk. On
-                object storage make sure that nobody else writes meanwhile.
+                object storage writers wait meanwhile, and whoever reads an older snapshot loses it.
 
         Raises:
             StoreInUse: purging while somebody reads.

@@ -61,6 +61,8 @@ def plan_repair(location: Location) -> RepairPlan:
     candidates = _candidates(repository, location, head)
     problems: tuple[Problem, ...] = (Problem("unreadable", "the newest commit cannot be found"),)
     best: RepairPlan | None = None
+    best_gain = 0
+    forgotten = _forgotten_since(repository)
     for age, snapshot_id in enumerate(candidates):
         session = _session(repository, snapshot_id)
         found = (
@@ -74,8 +76,9 @@ def plan_repair(location: Location) -> RepairPlan:
                 documents = Columns(session, location).lengths.alive
                 return RepairPlan("none", snapshot_id, documents, 0, 0, 0, 0)
         plan = _plan(repository, session, snapshot_id, location, bool(found), snapshot_id == head, age)
-        if plan is not None and (best is None or plan.documents > best.documents):
-            best = plan
+        # An older snapshot also brings back what was forgotten since; that is no gain.
+        if plan is not None and (best is None or plan.documents - forgotten.get(snapshot_id, 0) > best_gain):
+            best, best_gain = plan, plan.documents - forgotten.get(snapshot_id, 0)
         if not found:
             break
     if best is None:
@@ -187,6 +190,17 @@ def _candidates(repository: icechunk.Repository, location: Location, head: str |
     if location.path is not None and len(known) < 2:
         known += [name for name in _snapshot_files(location) if name not in known]
     return known
+
+
+def _forgotten_since(repository: icechunk.Repository) -> dict[str, int]:
+    """By snapshot: how many documents the commits after it forgot."""
+    after: dict[str, int] = {}
+    total = 0
+    with suppress(icechunk.IcechunkError):
+        for commit in commits(repository):
+            after[commit.id] = total
+            total += commit.counts.forgotten
+    return after
 
 
 def _snapshot_files(location: Location) -> list[str]:

@@ -98,7 +98,8 @@ class Snapshot:
         for first in range(0, self.row_count, rows_per_chunk):
             rows = slice(first, min(first + rows_per_chunk, self.row_count))
             with translated(self._location):
-                codes, alive = self.columns.read_many([("passages/codes", rows), ("passages/alive", rows)])
+                (codes,) = self.columns.read_many([("passages/codes", rows)], keep=False)
+                alive = self.columns.read("passages/alive", rows.start, rows.stop)
             yield first, codes, alive
 
     def codes(self, rows: np.ndarray | Sequence[int]) -> np.ndarray:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import icechunk
 from zarr.core.buffer import default_buffer_prototype
-from zarr.core.sync import sync
 
 from store.commit import BRANCH
 from store.creation import create_repository
@@ -20,6 +19,7 @@ from store.location import Location
 from store.portable import read_export, read_header
 from store.records import Counts, DocumentRecord
 from store.snapshot import Snapshot
+from store.waiting import wait
 
 if TYPE_CHECKING:
     from store.memory_store import MemoryStore
@@ -54,7 +54,7 @@ def copy_snapshot(snapshot: Snapshot, destination: Location) -> None:
             for start in range(0, len(keys), KEYS_AT_ONCE):
                 await asyncio.gather(*(copy(key) for key in keys[start : start + KEYS_AT_ONCE]))
 
-        sync(run())
+        wait(run())
         counts = Counts(added=snapshot.document_count)
         session.commit(
             f"copy of {snapshot.id}",

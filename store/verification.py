@@ -11,14 +11,14 @@ from typing import Literal
 import icechunk
 import numpy as np
 from zarr.core.buffer import default_buffer_prototype
-from zarr.core.sync import sync
 
 from store.columns import Columns
-from store.compaction import ESSENTIAL, read_blocks
+from store.compaction import read_blocks
 from store.errors import StoreError, translated
 from store.id_index import IdIndex
-from store.schema import ArraySpec, array_specs, capacity, counts_spec
+from store.layout import ArraySpec, capacity, codec_names
 from store.snapshot import count_codes
+from store.waiting import wait
 
 Kind = Literal["unreadable", "counts", "index", "duplicate", "layout", "history"]
 
@@ -49,7 +49,7 @@ def check_snapshot(session: icechunk.Session, location: object) -> list[Problem]
 
 def _layout(session: icechunk.Session, columns: Columns) -> Iterator[Problem]:
     """Array metadata as the format says, and every chunk that must be there present."""
-    lengths, specs = columns.lengths, array_specs(columns.config)
+    lengths = columns.lengths
     if not 0 <= lengths.alive <= lengths.documents <= lengths.rows:
         yield Problem("layout", f"impossible lengths in the header: {lengths}")
         return
@@ -57,19 +57,23 @@ def _layout(session: icechunk.Session, columns: Columns) -> Iterator[Problem]:
 
     async def listing() -> tuple[set[str], dict[str, bytes | None]]:
         keys = {key async for key in store.list_prefix("")}
-        paths = [*specs, "code_counts"]
         found = await asyncio.gather(
-            *(store.get(f"{p}/zarr.json", default_buffer_prototype()) for p in paths)
+            *(store.get(f"{p}/zarr.json", default_buffer_prototype()) for p in columns.specs)
         )
-        return keys, {p: None if b is None else b.to_bytes() for p, b in zip(paths, found, strict=True)}
+        return keys, {
+            p: None if b is None else b.to_bytes() for p, b in zip(columns.specs, found, strict=True)
+        }
 
-    keys, metadata = sync(listing())
-    for path, spec in {**specs, "code_counts": counts_spec(columns.config)}.items():
-        written = columns.config.slots if path == "code_counts" else capacity(columns.rows_of(path))
-        if not _metadata_fits(metadata[path], written, spec):
+    keys, metadata = wait(listing())
+    for path, spec in columns.specs.items():
+        rows = columns.config.slots
+        if path in columns.growing:
+            rows = capacity(columns.rows_of(path), columns.version)
+        if not _metadata_fits(metadata[path], rows, spec):
             yield Problem("layout", f"the metadata of array {path} is missing or not that of the format")
-    for path in ESSENTIAL:
-        spec = specs[path]
+    for path, spec in columns.growing.items():
+        if spec.optional:
+            continue
         for index in range(-(-columns.rows_of(path) // spec.rows_per_chunk)):
             if f"{path}/c/{index}" + "/0" * len(spec.tail) not in keys:
                 yield Problem("unreadable", f"chunk {index} of {path} is missing, and maybe later ones")
@@ -82,14 +86,13 @@ def _metadata_fits(data: bytes | None, rows: int, spec: ArraySpec) -> bool:
         names = [codec["name"] for codec in metadata["codecs"]]
         chunks = metadata["chunk_grid"]["configuration"]["chunk_shape"]
         dtype = {"str": "string"}.get(spec.dtype, spec.dtype)
-        serializer = {"str": ["vlen-utf8", "zstd"], "bool": ["bytes", "zstd"]}.get(
-            spec.dtype, ["numcodecs.pcodec"]
-        )
+        orders = [c["configuration"]["order"] for c in metadata["codecs"] if c["name"] == "transpose"]
         return (
             metadata["shape"] == [rows, *spec.tail]
             and chunks == [spec.rows_per_chunk, *spec.tail]
             and metadata["data_type"] == dtype
-            and names == [*serializer, "crc32c"]
+            and names == codec_names(spec)
+            and orders == ([list(spec.stored_axes)] if spec.by_column else [])
         )
     except (ValueError, KeyError, TypeError):
         return False

@@ -13,7 +13,7 @@ class PowerCutModel:
 
     Everything written before the last sync is there. Of what came after, each file on its own may be there
     in full, cut short, empty or not at all; a file replaced by a rename is the old one or any of these;
-    the head is fsynced before its rename, so it is the old or the new one; a deleted file may be there.
+    the head is synced before its rename, so it is the old or the new one; a deleted file may be there.
     """
 
     def __init__(self, root: Path, durable: Path) -> None:
@@ -21,23 +21,23 @@ class PowerCutModel:
         self.durable = durable
 
     def install(self) -> None:
-        """From now on, in this process, every sync also copies the tree to ``durable``, and every fsynced
-        write its file."""
+        """From now on, in this process, every sync also copies the tree to ``durable``, and every rename of
+        a synced file that file."""
         import store.durable as files
         import store.location as location
 
-        real, write = location.sync_file_system, files.write_file
+        real, publish = location.sync_file_system, files.publish
 
-        def write_and_copy(path: Path, text: str) -> None:
-            write(path, text)
+        def publish_and_copy(partial: Path, path: Path) -> None:
+            publish(partial, path)
             target = self.durable / path.relative_to(self.root)
             target.parent.mkdir(parents=True, exist_ok=True)
-            partial = target.with_name(f"{target.name}#1")
-            partial.unlink(missing_ok=True)
-            os.link(path, partial)
-            partial.replace(target)
+            copy = target.with_name(f"{target.name}#1")
+            copy.unlink(missing_ok=True)
+            os.link(path, copy)
+            copy.replace(target)
 
-        files.write_file = write_and_copy
+        files.publish = publish_and_copy
 
         def sync_and_copy(path: Path) -> None:
             real(path)

@@ -11,7 +11,7 @@ import pytest
 from store import MemoryStore, StoreError
 from store.codec import decode_chunk
 from store.errors import StoreInUse, StoreNotFound
-from store.schema import array_specs
+from store.layout import array_specs
 from store.testing import SMALL, make_record, make_records, state_of
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from store import Counts, MemoryStore, StoreError
+from store import Counts, MemoryStore, StoreError, StoreInUse
+from store.commit import PURGING, wait_for_purge
 from store.errors import StoreExists, StoreNotFound
 from store.location import Location
 from store.testing import SMALL, make_record, make_records, state_of
@@ -117,6 +118,49 @@ def test_a_copy_travels_to_a_bucket_and_back(bucket: str, store: MemoryStore, tm
     back = remote.copy_to(tmp_path / "back")
     assert state_of(back) == state_of(store)
     assert back.merge(remote) == Counts(unchanged=20)
+
+
+def test_a_purge_in_a_bucket_loses_nothing_that_others_commit_meanwhile(bucket: str) -> None:
+    where = f"{bucket}/purged"
+    store = MemoryStore.create(where, SMALL)
+    with store.transaction("load") as transaction:
+        transaction.upsert(make_records(0, 10))
+    store.tag("before")
+    with store.transaction("forget") as transaction:
+        transaction.forget(["doc-4"])
+
+    def write() -> None:
+        writer = MemoryStore.open(where)
+        for number in range(100, 108):
+            with writer.transaction("meanwhile") as one:
+                one.upsert(make_records(number, 1))
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        for _ in range(3):
+            store.compact(purge=True)
+        writing.result()
+    purged = store.compact(purge=True)
+    assert (purged.purged, store.tags()) == (True, {})
+    expected = {f"doc-{n}": n + 1 for n in (*range(10), *range(100, 108)) if n != 4}
+    assert state_of(MemoryStore.open(where)) == expected
+    assert {commit.operation for commit in store.history()} == {"compact"}
+
+
+def test_writers_wait_for_an_interrupted_purge_until_it_is_run_again(bucket: str) -> None:
+    store = MemoryStore.create(f"{bucket}/interrupted", SMALL)
+    with store.transaction("load") as transaction:
+        transaction.upsert(make_records(0, 3))
+    oldest = list(store.repository.ancestry(branch="main"))[-1].id
+    store.repository.create_branch(PURGING, oldest)
+    with pytest.raises(StoreInUse, match="in the middle of a purge"):
+        wait_for_purge(store.repository, store.location, timeout=0)
+    assert state_of(store) == {"doc-0": 1, "doc-1": 2, "doc-2": 3}
+    store.compact(purge=True)
+    wait_for_purge(store.repository, store.location, timeout=0)
+    with store.transaction("goes on") as transaction:
+        transaction.upsert(make_records(3, 1))
+    assert len(state_of(store)) == 4
 
 
 def test_tags_and_rollback_work_in_a_bucket(bucket: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +14,8 @@ import pytest
 from store import MemoryStore
 from store.filters import microseconds
 from store.snapshot import count_codes
-from store.testing import SMALL, make_record, make_records
+from store.testing import SMALL, make_record, make_records, state_of
+from store.waiting import wait
 
 DAY = 86_400_000_000
 
@@ -134,3 +137,26 @@ def test_codes_of_many_rows_take_close_to_their_entropy(large: MemoryStore) -> N
     info = large.info()
     bound = info.code_entropy_bits / 8 * (info.passages + info.dead_passages)
     assert info.code_bytes < 1.10 * bound
+
+
+def test_a_store_is_read_and_written_within_a_running_event_loop_and_in_threads(store: MemoryStore) -> None:
+    async def within() -> int:
+        with store.transaction("load") as transaction:
+            transaction.upsert(make_records(0, 7))
+        return len(state_of(store))
+
+    assert asyncio.run(within()) == 7
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(lambda _: len(state_of(store)), range(3))) == [7, 7, 7]
+
+
+def test_reading_goes_on_after_an_interrupt() -> None:
+    async def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    async def goes_on() -> int:
+        return 3
+
+    with pytest.raises(KeyboardInterrupt):
+        wait(interrupted())
+    assert wait(goes_on()) == 3
