@@ -39,8 +39,8 @@ TRAINING_SEED, VALIDATION_SEED = 11, 12  # the demo and the benchmarks use other
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("work", type=Path, help="directory for the LLM, checkpoints and the adapter")
-    parser.add_argument("--lm-steps", type=int, default=3000)
-    parser.add_argument("--lm-documents", type=int, default=30000)
+    parser.add_argument("--lm-steps", type=int, default=4500)
+    parser.add_argument("--lm-documents", type=int, default=45000)
     parser.add_argument("--documents", type=int, default=30000)
     parser.add_argument(
         "--max-steps", type=int, help="steps of the memory's training, instead of the preset's"
