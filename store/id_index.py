@@ -109,6 +109,8 @@ class IdIndex:
             [(_path(run, part), span) for run, span in places for part in self._entries]
         )
         width = len(self._entries)
+        if width == 1:
+            return parts
         return [np.column_stack(parts[n : n + width]) for n in range(0, len(parts), width)]
 
     def update(self) -> list[dict]:

@@ -18,7 +18,7 @@ from store.locking import ReaderLease
 from store.records import NO_TIMESTAMP, DocumentRecord, StoredDocument, StoredPassage, decode_metadata
 from store.schema import StoreConfig
 
-ROWS_PER_READ = 65536
+ROWS_PER_READ = 16384
 DOCUMENTS_PER_READ = 4096
 
 
