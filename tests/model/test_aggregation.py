@@ -45,7 +45,8 @@ def test_the_histogram_identity_holds_for_random_banks(
     with torch.no_grad():
         every_vector = model(questions(seed), Bank(codebook[bank_codes]))
         histogram = model(questions(seed), Bank(codebook[present], counts[present].float().log()))
-    assert (every_vector - histogram).abs().max() < 1e-5
+    # The two sum up to 1,500 rows of float32 in different order, through up to three blocks.
+    assert (every_vector - histogram).abs().max() < 5e-5
 
 
 def test_attention_equals_its_definition_over_a_bank_copied_for_each_question() -> None:
