@@ -24,19 +24,17 @@ from typing import Any
 import torch
 import yaml
 
-from mbc_cli.corpus.documents import Document, Question
-from mbc_cli.demo.news import generate_news
 from mbc_cli.evaluation.protocol import Evaluation, evaluate
 from mbc_cli.evaluation.vector_memory import AnyMemory, VectorMemory
 from mbc_cli.model.config import MemoryConfig
 from mbc_cli.pipeline.adapt import adapt
 from mbc_cli.pipeline.memory import Memory
 from mbc_cli.pipeline.training_config import TrainingConfig
-from mbc_cli.pipeline.training_loop import ProgressReport
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "examples"))
-from small_t5 import save_t5  # type: ignore[import-not-found]  # noqa: E402
+from small_t5 import save_t5  # noqa: E402
+from train_default_adapter import news, show  # noqa: E402
 
 PRESET = ROOT / "mbc_cli" / "presets" / "news-small.yaml"
 MINUTES = "training/minutes.txt"
@@ -226,18 +224,6 @@ def make_t5(reader: Path, language_model: Path) -> None:
     torch.manual_seed(0)
     tokenizer = AutoTokenizer.from_pretrained(language_model)
     save_t5(reader, tokenizer, AutoModelForCausalLM.from_pretrained(language_model), heads=4, layers=2)
-
-
-def news(count: int, **kind: Any) -> tuple[list[Document], list[Question]]:
-    items = list(generate_news(count, **kind))
-    return [item.document for item in items], [question for item in items for question in item.questions]
-
-
-def show(report: ProgressReport) -> None:
-    if report.validation is not None:
-        print(f"  step {report.step}: validation {report.validation.as_dict()}", flush=True)
-    elif report.loss is not None:
-        print(f"step {report.step}/{report.total_steps}: loss {report.loss:.3f}", flush=True)
 
 
 def ask(adapter: Path, variant: Variant, test: Test, name: str, seed: int) -> Measurement:

@@ -20,7 +20,6 @@ from typing import Any
 import yaml
 
 from mbc_cli.corpus.documents import Document, Question
-from mbc_cli.demo.names import Split
 from mbc_cli.demo.news import generate_news
 from mbc_cli.model.architectures import model_config
 from mbc_cli.model.build import count_parameters
@@ -60,8 +59,8 @@ def main() -> None:
     report = adapt(
         config,
         TrainingConfig.model_validate(settings),
-        *news(arguments.documents, TRAINING_SEED, "train"),
-        news(400, VALIDATION_SEED, "test"),
+        *news(arguments.documents, seed=TRAINING_SEED, split="train"),
+        news(400, seed=VALIDATION_SEED, split="test"),
         arguments.work / "adapter",
         resume=(arguments.work / "adapter").exists(),
         device="cpu",
@@ -77,8 +76,9 @@ def main() -> None:
         print(f"installed in {INSTALLED}")
 
 
-def news(count: int, seed: int, split: Split) -> tuple[list[Document], list[Question]]:
-    items = list(generate_news(count, seed=seed, split=split))
+def news(count: int, **kind: Any) -> tuple[list[Document], list[Question]]:
+    """``count`` documents and all their questions; ``kind`` is what ``generate_news`` takes."""
+    items = list(generate_news(count, **kind))
     return [item.document for item in items], [question for item in items for question in item.questions]
 
 
