@@ -8,9 +8,7 @@ from pydantic import ValidationError
 
 from mbc_cli.model.config import MemoryConfig, QuantizerConfig
 from mbc_cli.model.slot_pooling import SlotAmortizer
-from mbc_cli.model.training_losses import TrainingBatch
 from tests.model.tiny_select_models import (
-    BACKBONES,
     KINDS,
     ONE_LEVEL,
     PREFIX_TOKENS,
@@ -19,27 +17,21 @@ from tests.model.tiny_select_models import (
     TWO_LEVELS,
     VOCABULARY,
     WIDTH,
+    asking_for_tokens,
+    assert_finite_gradients_under_autocast,
     batch,
     build_kind,
     config,
+    fit,
+    sharpen,
 )
-
-
-@pytest.fixture(params=BACKBONES)
-def each_backbone(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture(params=KINDS)
-def each_kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
 
 
 @pytest.mark.parametrize("quantizer", [ONE_LEVEL, TWO_LEVELS], ids=["one level", "two levels"])
 def test_scores_looked_up_from_codes_equal_scores_of_the_decoded_vectors(
-    each_kind: str, quantizer: QuantizerConfig
+    each_kind: str, each_backbone: str, quantizer: QuantizerConfig
 ) -> None:
-    model, data = build_kind(each_kind, quantizer=quantizer).eval(), batch()
+    model, data = build_kind(each_kind, each_backbone, quantizer).eval(), batch()
     with torch.no_grad():
         model.quantizer.initialise_from(torch.randn(40, SLOTS, quantizer.code_dimension or WIDTH))
         codes = torch.randint(quantizer.codes, (13, SLOTS, quantizer.levels))
@@ -62,8 +54,8 @@ def test_scores_depend_on_the_order_of_slots_where_slots_have_an_order_or_a_mean
         assert (model.select(question, codes) - turned).abs().max() > 1e-2
 
 
-def test_padding_changes_neither_context_vectors_nor_questions(each_kind: str) -> None:
-    model, data = build_kind(each_kind).eval(), batch()
+def test_padding_changes_neither_context_vectors_nor_questions(each_kind: str, each_backbone: str) -> None:
+    model, data = build_kind(each_kind, each_backbone).eval(), batch()
 
     def padded(x: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.pad(x, (0, 6))
@@ -73,6 +65,8 @@ def test_padding_changes_neither_context_vectors_nor_questions(each_kind: str) -
         long = model.encode_documents(padded(data.document_ids), padded(data.document_mask))
         one = model.encode_questions(data.question_ids, data.question_mask)
         two = model.encode_questions(padded(data.question_ids), padded(data.question_mask))
+        codes = torch.randint(ONE_LEVEL.codes, (5, SLOTS, 1))
+        assert torch.allclose(model.select(one, codes), model.select(two, codes), atol=1e-4)
     assert torch.allclose(short, long, atol=1e-5)
     if one.reading is not None and two.reading is not None:
         assert torch.allclose(one.reading, two.reading, atol=1e-5)
@@ -97,8 +91,8 @@ def test_the_prefix_has_a_token_per_latent_vector_or_per_slot_and_passage(
     assert (question.reading is not None) == aggregated
 
 
-def test_reading_codes_equals_reading_the_vectors_they_stand_for(each_kind: str) -> None:
-    model, data = build_kind(each_kind, quantizer=TWO_LEVELS).eval(), batch()
+def test_reading_codes_equals_reading_the_vectors_they_stand_for(each_kind: str, each_backbone: str) -> None:
+    model, data = build_kind(each_kind, each_backbone, TWO_LEVELS).eval(), batch()
     codes = torch.randint(TWO_LEVELS.codes, (QUESTIONS, 2, SLOTS, 2))
     scores = torch.randn(QUESTIONS, 2)
     with torch.no_grad():
@@ -126,6 +120,9 @@ def test_every_part_but_the_frozen_llm_learns(each_kind: str, each_backbone: str
     loss = {"negatives": 5, "remembered": 8, "answer_head": 0.3 if aggregated else 0.0}
     model, data = build_kind(each_kind, each_backbone, loss=loss), batch()
     model.train()
+    frozen = {
+        name: p.detach().clone() for name, p in model.backbone.named_parameters() if ".lora_" not in name
+    }
     # LoRA's A has no gradient while its B is zero.
     optimizer = torch.optim.Adam(model.trainable_parameters(), lr=1e-2)
     for progress in (0.0, 0.5):
@@ -139,16 +136,12 @@ def test_every_part_but_the_frozen_llm_learns(each_kind: str, each_backbone: str
     # A softmax does not feel what is added to all its logits: rounding alone moves this one.
     assert idle <= {"selection.weight.bias"}
     assert ("answer_head" in parts.parts) == aggregated
+    for name, before in frozen.items():
+        assert torch.equal(dict(model.backbone.named_parameters())[name], before)
 
 
 def test_training_under_autocast_gives_finite_gradients(each_kind: str) -> None:
-    model, data = build_kind(each_kind).train(), batch()
-    with torch.autocast("cpu", torch.bfloat16):
-        total = model.training_loss(data, 0.5).total
-    total.backward()
-    grads = [p.grad for p in model.trainable_parameters() if p.grad is not None]
-    assert grads
-    assert all(bool(grad.isfinite().all()) for grad in grads)
+    assert_finite_gradients_under_autocast(build_kind(each_kind).train(), batch(), progress=0.5)
 
 
 def test_several_passages_read_under_autocast_are_read_as_in_float32(each_kind: str) -> None:
@@ -204,7 +197,7 @@ def test_a_passage_with_a_far_lower_score_is_not_read(each_kind: str, each_backb
     other[:, 1] = torch.randint(ONE_LEVEL.codes, (QUESTIONS, SLOTS, 1))
     with torch.no_grad():
         model.quantizer.initialise_from(torch.randn(40, SLOTS, WIDTH))
-        model.backbone.transformer.get_output_embeddings().weight.normal_(std=0.5)
+        sharpen(model)
         question = model.encode_questions(data.question_ids, data.question_mask)
 
         def read(codes: torch.Tensor, gap: float) -> torch.Tensor:
@@ -220,16 +213,18 @@ def test_a_passage_with_a_far_lower_score_is_not_read(each_kind: str, each_backb
             assert torch.allclose(read(codes, 40.0), read(codes[:, :1], 0.0), atol=1e-4)
 
 
-def test_answers_from_weighted_passages_are_the_same_token_by_token_as_at_once(
-    each_kind: str, each_backbone: str
+@pytest.mark.parametrize("passages", [1, 2])
+def test_answers_are_the_same_token_by_token_as_at_once_and_alone_as_in_a_batch(
+    each_kind: str, each_backbone: str, passages: int
 ) -> None:
     model, data = build_kind(each_kind, each_backbone).eval(), batch()
-    codes = torch.randint(ONE_LEVEL.codes, (3, 2, SLOTS, 1))
+    codes = torch.randint(ONE_LEVEL.codes, (3, passages, SLOTS, 1))
     prompts, mask = data.question_ids[:3], torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1], [0, 1, 1, 1, 1]])
     with torch.no_grad():
-        model.backbone.transformer.get_output_embeddings().weight.normal_(std=0.5)
+        sharpen(model)
         question = model.encode_questions(data.question_ids[:3], data.question_mask[:3])
-        prefix = model.selected_prefix(question, codes, torch.tensor([[2.0, 1.0], [1.0, 0.9], [5.0, 0.0]]))
+        scores = torch.tensor([[2.0, 1.0], [1.0, 0.9], [5.0, 0.0]])[:, :passages]
+        prefix = model.selected_prefix(question, codes, scores)
         written = model.generate(prefix, prompts, mask, max_new_tokens=4)
         read = torch.cat([prompts, written], dim=1)
         logits = model.answer_logits(prefix, read, torch.cat([mask, torch.ones(3, 4, dtype=mask.dtype)], 1))
@@ -257,31 +252,10 @@ def test_one_passage_is_read_without_weights(each_kind: str) -> None:
 
 def test_training_fits_a_few_documents(each_kind: str) -> None:
     many = ONE_LEVEL.model_copy(update={"codes": 61})
-    model, data = build_kind(each_kind, quantizer=many), batch()
+    model, data = build_kind(each_kind, quantizer=many), asking_for_tokens(batch(), 1)
     with torch.no_grad():
-        # Default weights are too small for an LLM to be sure of any token.
-        model.backbone.transformer.get_output_embeddings().weight.normal_(std=0.5)
-    question_ids = data.question_ids.clone()
-    for row, document in enumerate(data.question_document.tolist()):
-        question_ids[row, :3] = data.document_ids[document, 1:4]
-    data = TrainingBatch(
-        **{**{f: getattr(data, f) for f in data.__dataclass_fields__}, "question_ids": question_ids}
-    )
-    optimizer = torch.optim.Adam(model.trainable_parameters(), lr=5e-3)
-    model.train()
-    first = model.training_loss(data, 0.0).parts["answer"]
-    steps = 80
-    for step in range(steps):
-        loss = model.training_loss(data, step / steps)
-        optimizer.zero_grad()
-        loss.total.backward()
-        optimizer.step()
-    model.eval()
-    with torch.no_grad():
-        codes = model.quantize(model.encode_documents(data.document_ids, data.document_mask)).codes
-        assert codes is not None
-        scores = model.select(model.encode_questions(question_ids, data.question_mask), codes)
-        last = model.training_loss(data, 1.0).parts["answer"]
+        sharpen(model)
+    first, last, scores = fit(model, data, steps=80)
     assert torch.equal(scores.argmax(1), data.question_document)
     assert last < 0.3 * first
 

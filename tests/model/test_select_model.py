@@ -8,60 +8,20 @@ import torch
 from mbc_cli.errors import MbcError
 from mbc_cli.model.backbone import Backbone
 from mbc_cli.model.build import build_memory_model
-from mbc_cli.model.config import QuantizerConfig
 from mbc_cli.model.kv_lora import lora_parameters
-from mbc_cli.model.training_losses import TrainingBatch
 from tests.model.tiny_select_models import (
     BACKBONES,
     ONE_LEVEL,
-    QUESTIONS,
     SLOTS,
     TWO_LEVELS,
     WIDTH,
+    asking_for_tokens,
+    assert_finite_gradients_under_autocast,
     batch,
     build,
     config,
+    fit,
 )
-
-
-@pytest.fixture(params=BACKBONES)
-def each_backbone(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.mark.parametrize("quantizer", [ONE_LEVEL, TWO_LEVELS], ids=["one level", "two levels"])
-def test_scores_looked_up_from_codes_equal_scores_of_the_decoded_vectors(
-    each_backbone: str, quantizer: QuantizerConfig
-) -> None:
-    model, data = build(each_backbone, quantizer).eval(), batch()
-    with torch.no_grad():
-        model.quantizer.initialise_from(torch.randn(40, SLOTS, quantizer.code_dimension or WIDTH))
-        codes = torch.randint(quantizer.codes, (13, SLOTS, quantizer.levels))
-        question = model.encode_questions(data.question_ids, data.question_mask)
-        assert question.selection is not None
-        decoded = model.selection.score_vectors(question.selection, model.quantizer.decode(codes))
-        looked_up = model.select(question, codes)
-    assert looked_up.shape == (QUESTIONS, 13)
-    assert torch.allclose(looked_up, decoded, atol=1e-4)
-    assert looked_up.std() > 0.01
-
-
-def test_padding_changes_neither_the_context_vectors_nor_the_question(each_backbone: str) -> None:
-    model, data = build(each_backbone).eval(), batch()
-
-    def padded(x: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.pad(x, (0, 6))
-
-    with torch.no_grad():
-        short = model.encode_documents(data.document_ids, data.document_mask)
-        long = model.encode_documents(padded(data.document_ids), padded(data.document_mask))
-        assert torch.allclose(short, long, atol=1e-5)
-        codes = torch.randint(ONE_LEVEL.codes, (5, SLOTS, 1))
-        one = model.select(model.encode_questions(data.question_ids, data.question_mask), codes)
-        two = model.select(
-            model.encode_questions(padded(data.question_ids), padded(data.question_mask)), codes
-        )
-        assert torch.allclose(one, two, atol=1e-4)
 
 
 def test_context_vectors_start_as_the_embeddings_of_the_most_salient_tokens_in_order() -> None:
@@ -115,50 +75,6 @@ def test_of_two_passages_the_better_stands_next_to_the_question_and_both_are_rea
         assert torch.allclose(states[..., : 1 + SLOTS, :], first, atol=1e-5)
         for other in (second_best_only, read(codes[:, :1])[1], read(codes.flip(1))[1]):
             assert (logits - other).abs().max() > 1e-3
-        vectors = model.quantizer.decode(codes[0])[None]
-        assert torch.allclose(
-            model.read_vectors(question, vectors, torch.zeros(1, 2)).states, states, atol=1e-5
-        )
-
-
-def test_generation_with_a_batch_equals_generation_one_by_one(each_backbone: str) -> None:
-    model, data = build(each_backbone).eval(), batch()
-    codes = torch.randint(ONE_LEVEL.codes, (3, 1, SLOTS, 1))
-    question = model.encode_questions(data.question_ids[:3], data.question_mask[:3])
-    prompts = data.question_ids[:3]
-    mask = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1], [0, 1, 1, 1, 1]])
-    with torch.no_grad():
-        prefix = model.selected_prefix(question, codes, torch.zeros(3, 1))
-        together = model.generate(prefix, prompts, mask, max_new_tokens=4)
-        for row in range(3):
-            alone = model.generate(
-                prefix[row : row + 1],
-                prompts[row : row + 1, mask[row] > 0],
-                torch.ones(1, int(mask[row].sum()), dtype=torch.int64),
-                max_new_tokens=4,
-            )
-            assert torch.equal(alone[0], together[row])
-
-
-def test_every_part_but_the_frozen_llm_learns(each_backbone: str) -> None:
-    model, data = build(each_backbone), batch()
-    model.train()
-    frozen = {
-        name: p.detach().clone() for name, p in model.backbone.named_parameters() if ".lora_" not in name
-    }
-    # LoRA's A has no gradient while its B is zero.
-    optimizer = torch.optim.Adam(model.trainable_parameters(), lr=1e-2)
-    for progress in (0.0, 0.5):
-        optimizer.zero_grad()
-        model.training_loss(data, progress).total.backward()
-        optimizer.step()
-    idle = {
-        n for n, p in model.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())
-    }
-    # A softmax does not feel what is added to all its logits: rounding alone moves this one.
-    assert idle <= {"selection.weight.bias"}
-    for name, before in frozen.items():
-        assert torch.equal(dict(model.backbone.named_parameters())[name], before)
 
 
 def test_training_reaches_the_llm_only_through_low_rank_keys_and_values(each_backbone: str) -> None:
@@ -186,13 +102,7 @@ def test_training_under_autocast_is_close_to_float32(each_backbone: str) -> None
     assert mixed.total.dtype == torch.float32
     # A salience in low precision may pick another token of equal worth, hence the wide margin.
     assert torch.allclose(plain.total, mixed.total, rtol=0.1)
-    model.train()
-    with torch.autocast("cpu", torch.bfloat16):
-        total = model.training_loss(data, 1.0).total
-    total.backward()
-    grads = [p.grad for p in model.trainable_parameters() if p.grad is not None]
-    assert grads
-    assert all(bool(grad.isfinite().all()) for grad in grads)
+    assert_finite_gradients_under_autocast(model.train(), data, progress=1.0)
 
 
 def test_codebooks_are_placed_once_when_the_unquantised_phase_ends() -> None:
@@ -238,30 +148,8 @@ def test_evaluating_draws_no_random_number_and_changes_nothing() -> None:
 def test_training_teaches_selection_to_find_the_document_that_was_asked_about() -> None:
     # Enough codes for every token: with fewer, some documents' names look the same.
     many = ONE_LEVEL.model_copy(update={"codes": 59})
-    model, data = build(quantizer=many), batch()
-    question_ids = data.question_ids.clone()
-    for row, document in enumerate(data.question_document.tolist()):
-        if document:
-            question_ids[row, :3] = data.document_ids[document, 2:5]
-        else:
-            question_ids[row, :3] = data.document_ids[document, 1:4]
-    data = TrainingBatch(
-        **{**{f: getattr(data, f) for f in data.__dataclass_fields__}, "question_ids": question_ids}
-    )
-    optimizer = torch.optim.Adam(model.trainable_parameters(), lr=5e-3)
-    model.train()
-    first = model.training_loss(data, 0.0).parts["answer"]
-    for step in range(60):
-        loss = model.training_loss(data, step / 60)
-        optimizer.zero_grad()
-        loss.total.backward()
-        optimizer.step()
-    model.eval()
-    with torch.no_grad():
-        codes = model.quantize(model.encode_documents(data.document_ids, data.document_mask)).codes
-        assert codes is not None
-        scores = model.select(model.encode_questions(question_ids, data.question_mask), codes)
-        last = model.training_loss(data, 1.0).parts["answer"]
+    model, data = build(quantizer=many), asking_for_tokens(batch(), 2)
+    first, last, scores = fit(model, data, steps=60)
     assert torch.equal(scores.argmax(1), data.question_document)
     assert last < first - 0.1
 

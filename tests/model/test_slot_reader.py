@@ -13,11 +13,6 @@ from mbc_cli.model.prefix import Prefix
 from tests.model.tiny_select_models import BACKBONES, PREFIX_TOKENS, WIDTH, batch, build_kind
 
 
-@pytest.fixture(params=BACKBONES)
-def each_backbone(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 def test_a_prefix_value_adds_to_the_states_what_the_value_projection_says(each_backbone: str) -> None:
     torch.manual_seed(0)
     backbone = Backbone.from_config(BACKBONES[each_backbone])

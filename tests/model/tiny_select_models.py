@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -131,3 +132,47 @@ def build_kind(
         "modulation": {"kind": reading, "prefix_tokens": PREFIX_TOKENS, "hidden": 23},
     } | changes
     return build(backbone, quantizer.model_copy(update={"codebook": codebook}), **changes)
+
+
+def sharpen(model: SelectMemoryModel) -> None:
+    """Let the LLM be sure of its tokens, for which default weights are too small. Wants no gradients."""
+    model.backbone.transformer.get_output_embeddings().weight.normal_(std=0.5)
+
+
+def asking_for_tokens(data: TrainingBatch, start: int) -> TrainingBatch:
+    """Questions that begin with three tokens of their documents: from ``start``, or their last."""
+    question_ids = data.question_ids.clone()
+    for row, document in enumerate(data.question_document.tolist()):
+        first = min(start, int(data.document_mask[document].sum()) - 3)
+        question_ids[row, :3] = data.document_ids[document, first : first + 3]
+    return replace(data, question_ids=question_ids)
+
+
+def fit(model: SelectMemoryModel, data: TrainingBatch, *, steps: int) -> tuple[float, float, torch.Tensor]:
+    """Train on one batch: the answers' loss before and after, and the questions' scores (Q, D) after."""
+    optimizer = torch.optim.Adam(model.trainable_parameters(), lr=5e-3)
+    model.train()
+    first = model.training_loss(data, 0.0).parts["answer"]
+    for step in range(steps):
+        loss = model.training_loss(data, step / steps)
+        optimizer.zero_grad()
+        loss.total.backward()
+        optimizer.step()
+    model.eval()
+    with torch.no_grad():
+        codes = model.quantize(model.encode_documents(data.document_ids, data.document_mask)).codes
+        assert codes is not None
+        scores = model.select(model.encode_questions(data.question_ids, data.question_mask), codes)
+        last = model.training_loss(data, 1.0).parts["answer"]
+    return float(first), float(last), scores
+
+
+def assert_finite_gradients_under_autocast(
+    model: SelectMemoryModel, data: TrainingBatch, progress: float
+) -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        total = model.training_loss(data, progress).total
+    total.backward()
+    grads = [p.grad for p in model.trainable_parameters() if p.grad is not None]
+    assert grads
+    assert all(bool(grad.isfinite().all()) for grad in grads)
