@@ -57,37 +57,34 @@ def save_tokenizer(directory: Path, kind: str) -> None:
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(directory)
 
 
-def language_model_config(family: str = "gpt2", hidden: int = 48, layers: int = 3) -> PretrainedConfig:
-    """A real architecture in small: 4 query heads, and 2 key-value heads where the family can group them."""
+def language_model_config(
+    family: str = "gpt2", hidden: int = 48, layers: int = 3, **changes: Any
+) -> PretrainedConfig:
+    """A real architecture in small: 4 query heads, and 2 key-value heads where the family can group them.
+
+    ``changes`` replace fields of the family's own configuration.
+    """
+    fields: dict[str, Any] = {"vocab_size": VOCABULARY, "bos_token_id": 0, "eos_token_id": 0}
     if family == "gpt2":
-        return GPT2Config(
-            vocab_size=VOCABULARY,
-            n_embd=hidden,
-            n_layer=layers,
-            n_head=4,
-            n_positions=256,
-            bos_token_id=0,
-            eos_token_id=0,
-        )
+        fields |= {"n_embd": hidden, "n_layer": layers, "n_head": 4, "n_positions": 256}
+        return GPT2Config(**(fields | changes))
     kinds: dict[str, type[PretrainedConfig]] = {
         "llama": LlamaConfig,
         "mistral": MistralConfig,
         "qwen2": Qwen2Config,
         "qwen3": Qwen3Config,
     }
-    extra: dict[str, Any] = {"head_dim": 20} if family == "qwen3" else {}  # not hidden / heads, as in Qwen3
-    return kinds[family](
-        vocab_size=VOCABULARY,
-        hidden_size=hidden,
-        intermediate_size=56,
-        num_hidden_layers=layers,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=256,
-        bos_token_id=0,
-        eos_token_id=0,
-        **extra,
-    )
+    fields |= {
+        "hidden_size": hidden,
+        "intermediate_size": 56,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 256,
+    }
+    if family == "qwen3":
+        fields["head_dim"] = 20  # not hidden / heads, as in Qwen3
+    return kinds[family](**(fields | changes))
 
 
 def save_language_model(

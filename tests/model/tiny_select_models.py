@@ -6,58 +6,29 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from transformers import GPT2Config, LlamaConfig, PretrainedConfig, Qwen3Config
+from transformers import PretrainedConfig
 
 from mbc_cli.model.backbone import Backbone
 from mbc_cli.model.build import build_memory_model
 from mbc_cli.model.config import MemoryConfig, QuantizerConfig
 from mbc_cli.model.select_model import SelectMemoryModel
 from mbc_cli.model.training_losses import TrainingBatch
+from tests.tiny_models import language_model_config
 
 VOCABULARY, WIDTH, SLOTS, DOCUMENTS, QUESTIONS = 53, 32, 6, 4, 7
 
 
-def _gpt2(*, tied: bool) -> PretrainedConfig:
-    return GPT2Config(
-        vocab_size=VOCABULARY,
-        n_embd=WIDTH,
-        n_layer=3,
-        n_head=4,
-        n_positions=64,
-        bos_token_id=1,
-        eos_token_id=2,
-        tie_word_embeddings=tied,
-    )
+def _backbone(family: str, *, tied: bool, **changes: Any) -> PretrainedConfig:
+    return language_model_config(family, WIDTH, vocab_size=VOCABULARY, tie_word_embeddings=tied, **changes)
 
 
-def _llama(*, tied: bool) -> PretrainedConfig:
-    return LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=WIDTH,
-        intermediate_size=48,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        bos_token_id=None,
-        tie_word_embeddings=tied,
-    )
-
-
+# With and without tokens that begin and end a text.
 BACKBONES: dict[str, PretrainedConfig] = {
-    "gpt2-tied": _gpt2(tied=True),
-    "gpt2-untied": _gpt2(tied=False),
-    "llama-gqa-tied": _llama(tied=True),
-    "llama-gqa-untied": _llama(tied=False),
-    "qwen3-wide-heads-tied": Qwen3Config(
-        vocab_size=VOCABULARY,
-        hidden_size=WIDTH,
-        intermediate_size=48,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=24,
-        tie_word_embeddings=True,
-    ),
+    "gpt2-tied": _backbone("gpt2", tied=True, bos_token_id=1, eos_token_id=2),
+    "gpt2-untied": _backbone("gpt2", tied=False, bos_token_id=1, eos_token_id=2),
+    "llama-gqa-tied": _backbone("llama", tied=True, bos_token_id=None, eos_token_id=2),
+    "llama-gqa-untied": _backbone("llama", tied=False, bos_token_id=None, eos_token_id=2),
+    "qwen3-wide-heads-tied": _backbone("qwen3", tied=True, bos_token_id=None, eos_token_id=None, head_dim=24),
 }
 ONE_LEVEL = QuantizerConfig(kind="vq", codes=16, update="ema", code_dimension=WIDTH)
 TWO_LEVELS = QuantizerConfig(kind="rvq", levels=2, codes=11, update="ema", code_dimension=20)
