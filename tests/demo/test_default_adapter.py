@@ -6,9 +6,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import mbc_cli
 from mbc_cli.model.adapter_io import load_adapter, read_description
+from mbc_cli.model.architectures import model_config
 
 ROOT = Path(mbc_cli.__file__).parent.parent
 DEFAULT = Path(mbc_cli.__file__).parent / "demo" / "default_adapter"
@@ -20,6 +22,12 @@ def run(*command: str, stdin: str = "") -> str:
     )
     assert finished.returncode == 0, finished.stderr
     return finished.stdout
+
+
+def architecture(language_model: Path) -> dict[str, Any]:
+    settings = model_config(str(language_model)).to_dict()
+    del settings["_name_or_path"]  # where it was read from
+    return settings
 
 
 def test_the_demo_answers_most_questions_with_the_bank_and_none_without() -> None:
@@ -70,6 +78,7 @@ def test_the_script_that_made_it_runs_from_nothing_to_a_bundle_that_answers(tmp_
     bundle = tmp_path / "bundle"
     description = read_description(bundle)
     assert description["model"].base_model == "./base"
+    assert architecture(bundle / "base") == architecture(DEFAULT / "base")
     loaded = load_adapter(bundle)
     assert loaded.model.has_codebooks
     assert "What it cannot do" in (bundle / "README.md").read_text()

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from transformers import LlamaConfig
 
 import mbc_cli
 from mbc_cli.errors import MbcError, UsageError
@@ -38,19 +37,11 @@ LLM_PARAMETERS = {
     "llama2-7b": 6_738_415_616,
     "llama3.2-1b": 1_235_814_400,
     "qwen2.5-0.5b": 494_032_768,
-    "news-small": 820_352,
+    "news-small": 885_888,
 }
 MODERN = ("llama3.2-1b", "qwen2.5-0.5b")
-# What examples/train_news_lm.py trains.
-NEWS_LM = LlamaConfig(
-    vocab_size=1024,
-    hidden_size=128,
-    intermediate_size=320,
-    num_hidden_layers=4,
-    num_attention_heads=4,
-    num_key_value_heads=2,
-    tie_word_embeddings=True,
-)
+# What examples/train_news_lm.py trains ships with the package.
+NEWS_LM = model_config(str(Path(mbc_cli.__file__).parent / "demo" / "default_adapter" / "base"))
 
 
 def preset(name: str) -> tuple[MemoryConfig, TrainingConfig]:
