@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mbc_cli.corpus.documents import Document, Question
-from mbc_cli.demo.names import NUMBERS, Split, Vocabulary, invent_names, load_words
+from mbc_cli.demo.names import NUMBERS, Names, Split, Vocabulary, invent_names, load_words
 
 Templates = Literal["seen", "held-out"]
 
 HELD_OUT = 2  # the last templates of every list
+CLOSED_TEST_EVENTS = 12_000  # of the 16,000 people that closed word classes give the test split
 _ALTERNATIVES = re.compile(r"\[([^\]]*)\]")
 
 
@@ -41,6 +42,9 @@ def generate_news(
 ) -> Iterator[NewsItem]:
     """Yield ``count`` news items, the same ones for the same arguments.
 
+    In the test split no person and no pair of organisation and place comes twice, so that every question
+    has one answer. In the training split they may: there a question is asked about its own document.
+
     Args:
         count: how many documents.
         seed: of all random choices.
@@ -50,10 +54,15 @@ def generate_news(
         vocabulary: ``open`` invents every name anew, ``closed`` draws names from lists of a few hundred.
 
     Raises:
-        ValueError: if ``count`` or ``events`` is not positive.
+        ValueError: if ``count`` or ``events`` is not positive, or there are not so many different names.
     """
     if count < 1 or events < 1:
         raise ValueError(f"count and events must be positive, got count={count} and events={events}")
+    if split == "test" and vocabulary == "closed" and count * events > CLOSED_TEST_EVENTS:
+        raise ValueError(
+            f"count={count} with events={events} needs {count * events} different people, but the closed "
+            f"test split has enough for {CLOSED_TEST_EVENTS}: ask for fewer, or for vocabulary='open'"
+        )
     rng = random.Random(f"{seed}/{split}/{templates}/{vocabulary}")
     writer = _NewsWriter(rng, split, templates, vocabulary)
     for number in range(count):
@@ -70,6 +79,7 @@ class _NewsWriter:
         self._held_out = templates == "held-out"
         self._text = load_words("templates.yaml")
         self._closed = {kind: words.split() for kind, words in self._text["closed"].items()}
+        self._used: set[str] = set()
 
     def write(self, identifier: str, events: int) -> NewsItem:
         parts = [self._event() for _ in range(events)]
@@ -87,7 +97,7 @@ class _NewsWriter:
     def _event(self) -> tuple[str, list[tuple[str, str, str]]]:
         rng, closed = self._rng, self._closed
         event = self._text["events"][rng.choice(sorted(self._text["events"]))]
-        names = invent_names(rng, self._split, self._vocabulary, closed["organisation_type"])
+        names = self._names()
         facts = {
             "person": names.person,
             "surname": names.surname,
@@ -119,6 +129,14 @@ class _NewsWriter:
         text = " ".join(_capitalised(sentence.format(**facts)) for sentence in sentences)
         facts["date"] = f"{facts['day']} {facts['month']}"
         return text, [(kind, self._question(kind, facts), facts[kind]) for kind in asked]
+
+    def _names(self) -> Names:
+        while True:
+            names = invent_names(self._rng, self._split, self._vocabulary, self._closed["organisation_type"])
+            keys = {names.person, f"{names.organisation} in {names.place}"}
+            if self._split == "train" or not keys & self._used:
+                self._used |= keys
+                return names
 
     def _question(self, kind: str, facts: dict[str, str]) -> str:
         keys = {"person": facts["person"], "organisation": "{organisation} in {place}".format(**facts)}

@@ -1,10 +1,11 @@
 """The generated news must not leak: what is asked of unseen names has to be unseen."""
 
 import re
+from collections import Counter
 
 import pytest
 
-from mbc_cli.demo.names import Split, load_words
+from mbc_cli.demo.names import Split, Vocabulary, load_words
 from mbc_cli.demo.news import HELD_OUT, Templates, generate_news
 
 
@@ -92,6 +93,26 @@ def test_closed_names_are_shared_but_no_person_and_no_organisation_in_a_place_is
     assert not training[0] & test[0]
     assert not training[1] & test[1]
     assert len(test[2] & training[2]) > 0.9 * len(test[2])
+
+
+@pytest.mark.parametrize("vocabulary", ["open", "closed"])
+def test_every_question_of_a_test_bank_has_one_answer(vocabulary: Vocabulary) -> None:
+    asked: dict[tuple[str, str], str] = {}
+    people, places = Counter[str](), Counter[str]()
+    for item in generate_news(3000, seed=5, events=2, vocabulary=vocabulary):
+        for kind, question in zip(item.answer_kinds, item.questions, strict=True):
+            answer = question.answers[0]
+            assert asked.setdefault((kind, question.question), answer) == answer
+            people[answer] += kind == "person"
+            places[answer] += kind == "place"
+    assert set(people.values()) <= {0, 1}
+    assert max(places.values()) > 1  # a place alone may come again
+
+
+def test_more_events_than_the_closed_test_split_has_people_for_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"12001 different people.*enough for 12000"):
+        next(generate_news(12_001, seed=0, vocabulary="closed"))
+    assert next(generate_news(12_001, seed=0, split="train", vocabulary="closed")).questions
 
 
 def test_a_document_of_two_events_asks_about_both() -> None:
