@@ -14,6 +14,7 @@ from mbc_cli.model.select_model import SelectMemoryModel
 from mbc_cli.model.selection import Selection
 from mbc_cli.model.slot_pooling import SlotAmortizer
 from mbc_cli.model.slot_reader import SlotReader
+from mbc_cli.model.slot_relevance import SlotRelevance
 from mbc_cli.model.soft_tokens import SoftTokenReader
 from mbc_cli.model.trunk import BackboneTrunk, RawEmbeddings
 
@@ -63,5 +64,7 @@ def _slots_need_names(config: MemoryConfig) -> bool:
 
 def _reader(config: MemoryConfig, backbone: Backbone, embeddings: RawEmbeddings) -> Reader:
     if config.modulation.kind == "soft-tokens":
-        return SoftTokenReader(backbone, embeddings)
+        layers = config.modulation.relevance_layers
+        relevance = SlotRelevance(backbone.shape.hidden_size, layers) if layers else None
+        return SoftTokenReader(backbone, embeddings, relevance)
     return SlotReader(backbone, config.aggregation, config.modulation)

@@ -80,7 +80,7 @@ class ModulationConfig(FrozenConfig):
 
     ``slots`` is the published way: the question attends to what it reads, and the latent is modulated. With
     ``soft-tokens`` the frozen LLM itself reads the decoded slots of the selected passages as input
-    embeddings (docs/how-it-works.md).
+    embeddings (docs/how-it-works.md), as far as ``relevance_layers`` find them relevant.
     """
 
     kind: Literal["slots", "soft-tokens"] = "slots"
@@ -89,7 +89,13 @@ class ModulationConfig(FrozenConfig):
         ge=1,
         description="slots only: P, prefix tokens per layer; with select also the question's vectors.",
     )
-    hidden: int = Field(768, ge=1, description="Width of each slot's feed-forward.")
+    hidden: int = Field(768, ge=1, description="slots only: width of each slot's feed-forward.")
+    relevance_layers: int = Field(
+        0,
+        ge=0,
+        description="soft-tokens of token pooling only: layers that judge which slots of a passage a "
+        "question is about; 0 reads all of them alike. For passages that report several things.",
+    )
 
 
 class KvLoraConfig(FrozenConfig):
@@ -105,6 +111,7 @@ class LossConfig(FrozenConfig):
 
     selection: float = Field(0.5, ge=0)
     salience: float = Field(0.5, ge=0)
+    relevance: float = Field(1.0, ge=0, description="Of slots to questions; with relevance_layers only.")
     answer_head: float = Field(
         0.0, ge=0, description="Answer tokens read off the latent; modulation slots only; falls to 30 %."
     )
@@ -175,6 +182,15 @@ class MemoryConfig(FrozenConfig):
             raise ValueError(
                 f"loss.answer_head is {self.loss.answer_head} but modulation.kind 'soft-tokens' has no "
                 "latent to read answers off: set it to 0 or modulation.kind to 'slots'"
+            )
+        if self.modulation.relevance_layers and (self.modulation.kind, self.amortization.pooling) != (
+            "soft-tokens",
+            "tokens",
+        ):
+            raise ValueError(
+                f"modulation.relevance_layers is {self.modulation.relevance_layers} but modulation.kind is "
+                f"{self.modulation.kind!r} and amortization.pooling {self.amortization.pooling!r}: set it to "
+                "0, or use 'soft-tokens' and 'tokens', whose slots are words in their order"
             )
         return self
 

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from mbc_cli.model.aggregation import QuestionEncoding
 from mbc_cli.model.prefix import Prefix
+
+
+class OwnReading(NamedTuple):
+    """What training sees of B questions that read their own passages.
+
+    Beside the prefix, the latent (B, P, D) it was made of and the logits (B, T) of how relevant each slot is,
+    where the way of reading has them.
+    """
+
+    prefix: Prefix
+    latent: Tensor | None = None
+    relevance: Tensor | None = None
 
 
 class Reader(nn.Module, ABC):
@@ -32,11 +45,8 @@ class Reader(nn.Module, ABC):
         """
 
     @abstractmethod
-    def read_own(
-        self, question: QuestionEncoding, vectors: Tensor, rows: Tensor
-    ) -> tuple[Prefix, Tensor | None]:
+    def read_own(self, question: QuestionEncoding, vectors: Tensor, rows: Tensor) -> OwnReading:
         """What each of B questions reads in its one passage, for training.
 
-        ``vectors`` (M, T, D) are those of M passages, ``rows`` (B,) the passage of each question. The second
-        value is the latent (B, P, D) that the prefix was made of, where there is one.
+        ``vectors`` (M, T, D) are those of M passages, ``rows`` (B,) the passage of each question.
         """

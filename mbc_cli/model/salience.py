@@ -9,12 +9,24 @@ embedding of the token plus what its neighbourhood adds.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mbc_cli.model.trunk import BackboneTrunk, RawEmbeddings
+
+
+class Pooled(NamedTuple):
+    """What training sees of B texts: context vectors (B, T, D) and a salience logit per token (B, S).
+
+    ``slot_ids`` (B, T) int64 are the tokens that slots stand for, -1 for none, where slots are tokens.
+    """
+
+    vectors: Tensor
+    salience: Tensor
+    slot_ids: Tensor | None = None
 
 
 class BackboneAmortizer(nn.Module, ABC):
@@ -28,11 +40,11 @@ class BackboneAmortizer(nn.Module, ABC):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Ids and mask (B, S), padded on the right -> context vectors (B, T, D)."""
-        return self.with_salience(input_ids, attention_mask)[0]
+        return self.pool(input_ids, attention_mask).vectors
 
     @abstractmethod
-    def with_salience(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Context vectors (B, T, D) and the salience logit of every token (B, S), for training."""
+    def pool(self, input_ids: Tensor, attention_mask: Tensor) -> Pooled:
+        """The context vectors and what they were chosen by, for training."""
 
 
 class SalientTokenAmortizer(BackboneAmortizer):
@@ -45,7 +57,7 @@ class SalientTokenAmortizer(BackboneAmortizer):
         nn.init.zeros_(self.context.weight)  # at first a context vector is the raw embedding itself
         self.empty = nn.Parameter(torch.randn(width))  # stands in the slots of a text of fewer tokens
 
-    def with_salience(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+    def pool(self, input_ids: Tensor, attention_mask: Tensor) -> Pooled:
         states = self.trunk(input_ids, attention_mask, "document")
         salience = self.score(states)[..., 0]
         ranked = salience.masked_fill(attention_mask == 0, -torch.inf)
@@ -53,13 +65,15 @@ class SalientTokenAmortizer(BackboneAmortizer):
         vectors = self.embeddings(input_ids) + self.context(states)
         vectors = vectors.gather(1, kept[..., None].expand(-1, -1, vectors.shape[-1]))
         # Padding sorts behind the text, so the slots in use come first.
-        used = attention_mask.gather(1, kept).bool()[..., None]
-        vectors = torch.where(used, vectors, self.empty)
+        used = attention_mask.gather(1, kept).bool()
+        vectors = torch.where(used[..., None], vectors, self.empty)
+        slot_ids = input_ids.gather(1, kept).masked_fill(~used, -1)
         missing = self.slots - kept.shape[1]
         if missing:
             filler = self.empty.expand(input_ids.shape[0], missing, -1)
             vectors = torch.cat([vectors, filler], dim=1)
-        return vectors, salience
+            slot_ids = F.pad(slot_ids, (0, missing), value=-1)
+        return Pooled(vectors, salience, slot_ids)
 
 
 def salience_loss(

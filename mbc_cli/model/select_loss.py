@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from mbc_cli.model.quantizer import QuantizerOutput
 from mbc_cli.model.recent_memory import text_identities
 from mbc_cli.model.salience import salience_loss
+from mbc_cli.model.slot_relevance import relevance_loss
 from mbc_cli.model.training_losses import TrainingBatch, TrainingLoss
 
 if TYPE_CHECKING:
@@ -23,13 +24,15 @@ if TYPE_CHECKING:
 
 
 def select_loss(model: SelectMemoryModel, batch: TrainingBatch, progress: float) -> TrainingLoss:
-    """Answer NLL from the gold passage + weighted selection, salience, answer-head and quantiser losses.
+    """Answer NLL from the gold passage + the weighted losses of what leads to it, and the quantiser's.
 
     Selection is a cross-entropy over the batch's documents and a sample of recent ones. ``progress`` in
     [0, 1] places this step in the quantising schedule. In evaluation mode nothing is drawn or remembered.
     """
     weights = model.config.loss
-    vectors, salience = _read(model, batch)
+    pooled = model.amortizer.pool(batch.document_ids, batch.document_mask)
+    salience = _salience_loss(pooled.salience, batch)
+    vectors = model.code_space.enter(pooled.vectors).float()
     quantized, output = _quantize(model, vectors, progress)
     question = model.encode_questions(batch.question_ids, batch.question_mask)
     assert question.selection is not None
@@ -44,15 +47,19 @@ def select_loss(model: SelectMemoryModel, batch: TrainingBatch, progress: float)
     chosen = (scores.argmax(1) == batch.question_document).float().mean()
 
     decoded = model.code_space.leave(quantized)
-    prefix, latent = model.reader.read_own(question, decoded, batch.question_document)
-    answer = model.answer_loss(prefix, batch.answer_input_ids, batch.answer_mask, batch.answer_labels)
+    reading = model.reader.read_own(question, decoded, batch.question_document)
+    answer = model.answer_loss(reading.prefix, batch.answer_input_ids, batch.answer_mask, batch.answer_labels)
     if model.training:
         model.recent.add(quantized, texts)
 
     parts = {"answer": answer, "selection": selection, "selected_right": chosen, "salience": salience}
     total = answer + weights.selection * selection + weights.salience * salience
-    if model.answer_head is not None and latent is not None:
-        parts["answer_head"] = model.answer_head(latent, batch.answer_labels)
+    if reading.relevance is not None and pooled.slot_ids is not None:
+        slot_ids = pooled.slot_ids[batch.question_document]
+        parts["relevance"] = relevance_loss(reading.relevance, slot_ids, _wanted(batch))
+        total = total + weights.relevance * parts["relevance"]
+    if model.answer_head is not None and reading.latent is not None:
+        parts["answer_head"] = model.answer_head(reading.latent, batch.answer_labels)
         # It shows the way at the beginning; in the end the LLM's own answers are what counts.
         total = total + weights.answer_head * (1 - 0.7 * progress) * parts["answer_head"]
     if output is not None:
@@ -66,9 +73,7 @@ def select_loss(model: SelectMemoryModel, batch: TrainingBatch, progress: float)
     return TrainingLoss(total, {name: float(part.detach()) for name, part in parts.items()})
 
 
-def _read(model: SelectMemoryModel, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
-    """Context vectors of the batch's documents, and the salience loss."""
-    vectors, salience = model.amortizer.with_salience(batch.document_ids, batch.document_mask)
+def _salience_loss(salience: Tensor, batch: TrainingBatch) -> Tensor:
     asked: list[Tensor] = []
     mentioned: list[Tensor] = []
     for row in range(batch.document_ids.shape[0]):
@@ -76,8 +81,17 @@ def _read(model: SelectMemoryModel, batch: TrainingBatch) -> tuple[Tensor, Tenso
         labels = batch.answer_labels[own]
         asked.append(labels[labels >= 0])
         mentioned.append(batch.question_ids[own][batch.question_mask[own] > 0])
-    loss = salience_loss(salience, batch.document_ids, batch.document_mask, asked, mentioned)
-    return model.code_space.enter(vectors).float(), loss
+    return salience_loss(salience, batch.document_ids, batch.document_mask, asked, mentioned)
+
+
+def _wanted(batch: TrainingBatch) -> list[Tensor]:
+    """Per question, the token ids of itself and of its answer."""
+    return [
+        torch.cat([question[mask > 0], labels[labels >= 0]])
+        for question, mask, labels in zip(
+            batch.question_ids, batch.question_mask, batch.answer_labels, strict=True
+        )
+    ]
 
 
 def _quantize(

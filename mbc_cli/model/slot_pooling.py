@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mbc_cli.model.salience import BackboneAmortizer
+from mbc_cli.model.salience import BackboneAmortizer, Pooled
 from mbc_cli.model.trunk import BackboneTrunk, RawEmbeddings
 
 
@@ -66,7 +66,8 @@ class SlotAmortizer(BackboneAmortizer):
         self.score = nn.Linear(width, 1)
         self.pooling = SlotPooling(slots, width)
 
-    def with_salience(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+    def pool(self, input_ids: Tensor, attention_mask: Tensor) -> Pooled:
         states = self.trunk(input_ids, attention_mask, "document")
         salience = self.score(states)[..., 0]
-        return self.pooling(self.embeddings(input_ids), states, salience, attention_mask), salience
+        vectors = self.pooling(self.embeddings(input_ids), states, salience, attention_mask)
+        return Pooled(vectors, salience)

@@ -16,7 +16,7 @@ from mbc_cli.model.config import AggregationConfig, ModulationConfig
 from mbc_cli.model.layer_maps import LayerMaps
 from mbc_cli.model.modulation import Modulation
 from mbc_cli.model.prefix import Prefix
-from mbc_cli.model.reading import Reader
+from mbc_cli.model.reading import OwnReading, Reader
 from mbc_cli.model.slot_pooling import SlotPooling
 
 # Values and outputs of the cross-attention start as this times the identity: from the first step what is
@@ -61,11 +61,9 @@ class SlotReader(Reader):
         """A prefix of P tokens, whatever k."""
         return self.modulation(self.latent(question, vectors, log_weights))
 
-    def read_own(
-        self, question: QuestionEncoding, vectors: Tensor, rows: Tensor
-    ) -> tuple[Prefix, Tensor | None]:
+    def read_own(self, question: QuestionEncoding, vectors: Tensor, rows: Tensor) -> OwnReading:
         latent = self.latent(question, vectors[rows, None], None)
-        return self.modulation(latent), latent
+        return OwnReading(self.modulation(latent), latent)
 
 
 @torch.no_grad()

@@ -26,6 +26,8 @@ from tests.model.tiny_select_models import (
     sharpen,
 )
 
+READ_WITHOUT_THE_QUESTION = [kind for kind, (_, reading, _) in KINDS.items() if reading == "soft-tokens"]
+
 
 @pytest.mark.parametrize("quantizer", [ONE_LEVEL, TWO_LEVELS], ids=["one level", "two levels"])
 def test_scores_looked_up_from_codes_equal_scores_of_the_decoded_vectors(
@@ -69,7 +71,9 @@ def test_padding_changes_neither_context_vectors_nor_questions(each_kind: str, e
         assert torch.allclose(model.select(one, codes), model.select(two, codes), atol=1e-4)
     assert torch.allclose(short, long, atol=1e-5)
     if one.reading is not None and two.reading is not None:
-        assert torch.allclose(one.reading, two.reading, atol=1e-5)
+        length = one.reading.shape[1]  # question tokens, or vectors whose number padding does not change
+        assert torch.allclose(one.reading, two.reading[:, :length], atol=1e-5)
+        assert not two.reading[:, length:].any()
 
 
 @pytest.mark.parametrize("passages", [1, 3])
@@ -88,7 +92,7 @@ def test_the_prefix_has_a_token_per_latent_vector_or_per_slot_and_passage(
     assert model.reader.prefix_length(passages, SLOTS) == length
     assert prefix.states.shape == (3, 2, QUESTIONS, shape.kv_heads, length, shape.head_dim)
     assert logits.shape == (*data.question_ids.shape, VOCABULARY)
-    assert (question.reading is not None) == aggregated
+    assert (question.reading is not None) == (each_kind not in READ_WITHOUT_THE_QUESTION)
 
 
 def test_reading_codes_equals_reading_the_vectors_they_stand_for(each_kind: str, each_backbone: str) -> None:
@@ -110,7 +114,7 @@ def test_training_reads_each_questions_own_passage_as_it_is_read_in_use(each_kin
         vectors = model.encode_documents(data.document_ids, data.document_mask)
         question = model.encode_questions(data.question_ids, data.question_mask)
         decoded = model.code_space.leave(vectors)
-        trained, _ = model.reader.read_own(question, decoded, data.question_document)
+        trained = model.reader.read_own(question, decoded, data.question_document).prefix
         used = model.read_vectors(question, vectors[data.question_document, None], torch.zeros(QUESTIONS, 1))
     assert torch.allclose(trained.states, used.states, atol=1e-5)
 
@@ -239,15 +243,18 @@ def test_answers_are_the_same_token_by_token_as_at_once_and_alone_as_in_a_batch(
             assert torch.equal(alone[0], written[row])
 
 
-def test_one_passage_is_read_without_weights(each_kind: str) -> None:
+def test_the_score_of_a_single_passage_changes_nothing(each_kind: str) -> None:
     model, data = build_kind(each_kind).eval(), batch()
     codes = torch.randint(ONE_LEVEL.codes, (QUESTIONS, 1, SLOTS, 1))
     with torch.no_grad():
         question = model.encode_questions(data.question_ids, data.question_mask)
         one = model.selected_prefix(question, codes, torch.randn(QUESTIONS, 1))
         another = model.selected_prefix(question, codes, torch.randn(QUESTIONS, 1))
-    assert one.log_weights is None
+    weighed = model.config.modulation.relevance_layers > 0
+    assert (one.log_weights is not None) == weighed
     assert torch.equal(one.states, another.states)
+    if one.log_weights is not None and another.log_weights is not None:
+        assert torch.equal(one.log_weights, another.log_weights)
 
 
 def test_training_fits_a_few_documents(each_kind: str) -> None:
@@ -270,6 +277,7 @@ def test_training_fits_a_few_documents(each_kind: str) -> None:
             r"codebook to 'shared' or amortization\.pooling to 'slots'",
         ),
         ({"loss": {"answer_head": 0.3}}, r"no latent to read answers off: set it to 0 or modulation\.kind"),
+        ({"modulation": {"relevance_layers": 2}}, "set it to 0, or use 'soft-tokens' and 'tokens'"),
     ],
 )
 def test_parts_that_do_not_fit_together_are_refused(changes: dict[str, object], message: str) -> None:

@@ -28,7 +28,8 @@ def test_context_vectors_start_as_the_embeddings_of_the_most_salient_tokens_in_o
     model, data = build().eval(), batch()
     amortizer = model.amortizer
     with torch.no_grad():
-        vectors, salience = amortizer.with_salience(data.document_ids, data.document_mask)  # type: ignore[operator]
+        pooled = amortizer.pool(data.document_ids, data.document_mask)
+    vectors, salience, slot_ids = pooled
     kept = salience[1].topk(SLOTS).indices.sort().values
     table = model.backbone.transformer.get_input_embeddings().weight
     expected = table[data.document_ids[1, kept]] - table.mean(0)
@@ -36,6 +37,8 @@ def test_context_vectors_start_as_the_embeddings_of_the_most_salient_tokens_in_o
     assert torch.allclose(vectors[1], expected, atol=1e-5)
     # The first document has four tokens for six slots.
     assert torch.equal(vectors[0, 4:], amortizer.empty.expand(2, -1))  # type: ignore[union-attr]
+    assert torch.equal(slot_ids[1], data.document_ids[1, kept])
+    assert slot_ids[0].tolist() == [*data.document_ids[0, :4].tolist(), -1, -1]
 
 
 def test_the_prefix_of_codes_is_what_the_llm_computes_from_the_decoded_slots(each_backbone: str) -> None:

@@ -80,6 +80,7 @@ PREFIX_TOKENS = 5
 # (amortization.pooling, modulation.kind, quantizer.codebook)
 KINDS = {
     "tokens, soft-tokens, shared": ("tokens", "soft-tokens", "shared"),
+    "tokens, soft-tokens by relevance, shared": ("tokens", "soft-tokens by relevance", "shared"),
     "tokens, slots, shared": ("tokens", "slots", "shared"),
     "slots, soft-tokens, shared": ("slots", "soft-tokens", "shared"),
     "slots, soft-tokens, per-slot": ("slots", "soft-tokens", "per-slot"),
@@ -91,6 +92,7 @@ def build_kind(
     kind: str, backbone: str = "llama-gqa-untied", quantizer: QuantizerConfig = ONE_LEVEL, **changes: Any
 ) -> SelectMemoryModel:
     pooling, reading, codebook = KINDS[kind]
+    reading, _, relevance = reading.partition(" by ")
     changes = {
         "amortization": {"kind": "backbone", "trunk_layers": 2, "pooling": pooling},
         "aggregation": {
@@ -100,7 +102,12 @@ def build_kind(
             "heads": 3,
             "head_dimension": 14,
         },
-        "modulation": {"kind": reading, "prefix_tokens": PREFIX_TOKENS, "hidden": 23},
+        "modulation": {
+            "kind": reading,
+            "prefix_tokens": PREFIX_TOKENS,
+            "hidden": 23,
+            "relevance_layers": 2 if relevance else 0,
+        },
     } | changes
     return build(backbone, quantizer.model_copy(update={"codebook": codebook}), **changes)
 
