@@ -43,7 +43,6 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=45000)
     parser.add_argument("--two-events", type=float, default=0.3, help="share of documents of two events")
     parser.add_argument("--closed", action="store_true", help="closed word classes, and a word is a token")
-    parser.add_argument("--start", type=Path, help="go on from this language model and its tokenizer")
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--vocabulary", type=int, default=1536)
@@ -60,13 +59,9 @@ def main() -> None:
     if longer:
         items += generate_news(longer, seed=3, split="train", events=2, vocabulary=vocabulary)
     random.Random(0).shuffle(items)
-    if arguments.start:
-        model = LlamaForCausalLM.from_pretrained(arguments.start)
-        tokenizer = Tokenizer.from_file(str(arguments.start / "tokenizer.json"))
-    else:
-        train_tokenizer = train_word_tokenizer if arguments.closed else train_subword_tokenizer
-        tokenizer = train_tokenizer(items[:15000], arguments.vocabulary)
-        model = LlamaForCausalLM(model_config(arguments, tokenizer.get_vocab_size()))
+    train_tokenizer = train_word_tokenizer if arguments.closed else train_subword_tokenizer
+    tokenizer = train_tokenizer(items[:15000], arguments.vocabulary)
+    model = LlamaForCausalLM(model_config(arguments, tokenizer.get_vocab_size()))
     wrapped = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token=PAD, eos_token=END, bos_token=DOCUMENT, unk_token=UNKNOWN
     )
