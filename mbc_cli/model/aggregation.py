@@ -25,7 +25,8 @@ class QuestionEncoding:
     """A question as vectors; callers pass it on and do not look inside.
 
     ``reading`` (B, n, D) attends to what is read, the whole bank or the selected passages, or tells which of
-    their slots are relevant; None where the LLM reads by itself. ``selection`` scores passages; None where all are read.
+    their slots are relevant; None where the LLM reads by itself. ``selection`` scores passages; None where
+    all are read.
     """
 
     reading: Tensor | None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from mbc_cli.errors import MbcError
 from mbc_cli.model.config import MemoryConfig
@@ -38,9 +39,16 @@ def check_run_record(path: Path, record: Mapping[str, Any]) -> None:
     """Compare a run with the one recorded at ``path``.
 
     Raises:
-        MbcError: they differ in something that changes the losses; the message names every difference.
+        MbcError: there is no record, or they differ in something that changes the losses; the message names
+            every difference.
     """
-    recorded = dict(_flat(yaml.safe_load(path.read_text(encoding="utf-8"))))
+    if not path.is_file():
+        raise MbcError(
+            "resume",
+            f"{path.parent} holds checkpoints but no {path.name}, which says what they were trained with",
+            f"restore {path.name}, or choose another output directory",
+        )
+    recorded = dict(_flat(_with_newer_settings(yaml.safe_load(path.read_text(encoding="utf-8")))))
     current = dict(_flat(record))
     changed = [
         f"{key} was {recorded.get(key)!r}, is {current.get(key)!r}"
@@ -53,6 +61,17 @@ def check_run_record(path: Path, record: Mapping[str, Any]) -> None:
             f"the run in {path.parent} was started differently: {'; '.join(changed)}",
             "resume with the settings and data it was started with, or choose another output directory",
         )
+
+
+def _with_newer_settings(record: dict[str, Any]) -> dict[str, Any]:
+    """The record of an older version with the defaults of settings it did not know, which change nothing."""
+    try:
+        return record | {
+            "model": MemoryConfig.model_validate(record["model"]).model_dump(mode="json"),
+            "training": TrainingConfig.model_validate(record["training"]).model_dump(mode="json"),
+        }
+    except (KeyError, ValidationError):
+        return record  # what this version does not know is named as a difference
 
 
 def _flat(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from mbc_cli.corpus.documents import Document
@@ -185,6 +186,32 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, config: MemoryConfig) -> 
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(MbcError, match="step-00000001"):
         start(config, tiny_training(max_steps=1), tmp_path / "out", resume=True)
+
+
+def test_checkpoints_without_the_record_of_their_run_are_refused(
+    tmp_path: Path, config: MemoryConfig
+) -> None:
+    start(config, tiny_training(max_steps=1), tmp_path / "out")
+    (tmp_path / "out/training/run.yaml").unlink()
+    with pytest.raises(MbcError, match=r"checkpoints but no run\.yaml"):
+        start(config, tiny_training(max_steps=2), tmp_path / "out", resume=True)
+
+
+def test_a_run_of_a_version_without_a_setting_resumes_with_its_default(
+    tmp_path: Path, config: MemoryConfig
+) -> None:
+    start(config, tiny_training(max_steps=4, max_minutes=1e-6), tmp_path / "out")
+    path = tmp_path / "out/training/run.yaml"
+    record = yaml.safe_load(path.read_text())
+    del record["model"]["modulation"]["relevance_layers"]
+    path.write_text(yaml.safe_dump(record))
+    start(config, tiny_training(max_steps=4, max_minutes=5), tmp_path / "out", resume=True)
+    assert len(losses(tmp_path / "out")) == 4
+
+    record["model"]["modulation"]["gone"] = 3
+    path.write_text(yaml.safe_dump(record))
+    with pytest.raises(MbcError, match=r"model\.modulation\.gone was 3, is None"):
+        start(config, tiny_training(max_steps=4, max_minutes=5), tmp_path / "out", resume=True)
 
 
 def test_leftovers_of_a_killed_write_are_not_checkpoints(tmp_path: Path, config: MemoryConfig) -> None:
