@@ -95,7 +95,7 @@ WORDS: dict[str, Any] = SLOTS | {
 }
 LONGER: dict[str, Any] = {"epochs": 2, "max_steps": 1500, "validate_every": 250}
 EVENTS: dict[str, Any] = {
-    "context_vectors": 54,
+    "context_vectors": 48,
     "amortization": {"document_tokens": 176},
     "modulation": {"relevance_layers": 4},
     "schedule": {"unquantized": 0.35},
@@ -107,7 +107,9 @@ VARIANTS = {
         tests=[Test(1665), Test(10_000), Test(1665, {"templates": "held-out"}, "held-out templates")],
     ),
     "closed": Variant("closed-lm", CLOSED, {"model": WORDS, "training": LONGER}),
-    "two-events": Variant("open-lm", {"events": 2}, {"model": EVENTS, "training": {"validate_every": 150}}),
+    "two-events": Variant(
+        "open-lm", {"events": 2}, {"model": EVENTS, "training": {"max_steps": 700, "validate_every": 175}}
+    ),
     "unquantized": Variant("open-lm", change={"model": {"quantizer": {"kind": "none"}}}, tests=ONCE),
     "aggregated": Variant("open-lm", change={"model": AGGREGATED}, tests=ONCE),
     "slot-pooling": Variant("open-lm", change={"model": SLOTS}, tests=ONCE),
