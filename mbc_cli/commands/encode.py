@@ -98,7 +98,7 @@ def encode(
         from mbc_cli.pipeline.encode import begun
 
         documents = begun(documents, commit_every=commit_every)  # an early end must not leave an empty store
-    memory = _open_or_create(store, adapter, keep_text, device, base_model, quantize)
+    memory = _open_or_create(store, adapter, keep_text, device, base_model, quantize, window, overlap)
     shown = 0
     with output.progress("encoding") as advance:
 
@@ -140,6 +140,8 @@ def _open_or_create(
     device: str,
     base_model: str | None,
     quantize: Quantize,
+    window: int | None,
+    overlap: int | None,
 ) -> Memory:
     from mbc_cli.pipeline.memory import Memory
     from store import MemoryStore
@@ -152,6 +154,8 @@ def _open_or_create(
             device=device,
             base_model=base_model,
             quantize=quantize,
+            window=window,
+            overlap=overlap,
         )
         output.note(f"new store {store} for adapter {memory.adapter_name}")
         return memory

@@ -14,6 +14,7 @@ from mbc_cli.pipeline.answer import Answer, AnswerStream, Source
 from mbc_cli.pipeline.answerer import Answerer
 from mbc_cli.pipeline.bank import CodeBank, MemoryFilter
 from mbc_cli.pipeline.encode import EncodeReport, encode, require_codes
+from mbc_cli.pipeline.forward import Windows
 from store import MemoryStore, StoreConfig
 
 At = str | datetime | None
@@ -82,21 +83,27 @@ class Memory:
         device: str = "auto",
         quantize: Quantize | None = None,
         base_model: str | None = None,
+        window: int | None = None,
+        overlap: int | None = None,
     ) -> Memory:
         """Create an empty store for ``adapter`` (None is the bundled default); arguments as for :meth:`open`.
 
         Args:
             keep_text: keep the documents' text beside their codes: sources can then be shown, and the store
                 encoded anew for another adapter, at the price of the text's bytes.
+            window, overlap: what :meth:`encode` is going to be given, checked before anything is created;
+                they are not remembered.
 
         Raises:
             StoreError: there is a store already, or it cannot be written.
-            MbcError: the adapter or its LLM cannot be loaded, or the adapter makes no codes.
+            MbcError: the adapter or its LLM cannot be loaded, the adapter makes no codes, or the windows do
+                not fit it. No store is created then.
         """
         location = resolve_adapter(adapter)
         loaded = load_on(location, device, quantize, base_model)
         config = loaded.model.config
         require_codes(config)
+        Windows.of(loaded.model, loaded.text_codec, window, overlap)
         created = MemoryStore.create(
             store,
             StoreConfig(

@@ -150,6 +150,16 @@ def test_the_window_decides_how_many_passages_there_are(
     assert counts[0] > 1.5 * counts[1]
 
 
+@pytest.mark.parametrize("windows", [("--window", "100000"), ("--overlap", "5000")])
+def test_windows_that_do_not_fit_the_adapter_leave_no_empty_store_behind(
+    mbc: RunMbc, corpus: Path, store: Path, adapter_directory: Path, windows: tuple[str, str]
+) -> None:
+    result = mbc("encode", corpus, "--store", store, "--adapter", adapter_directory, *windows)
+    assert result.code == ExitCode.USAGE
+    assert f"error: {windows[0][2:]} is {windows[1]} tokens" in result.err
+    assert not store.exists()
+
+
 def test_text_is_kept_unless_told_otherwise(
     mbc: RunMbc, corpus: Path, store: Path, adapter_directory: Path
 ) -> None:

@@ -185,9 +185,14 @@ def test_shorter_windows_make_more_passages_that_share_what_was_asked(memory: Me
 
 
 @pytest.mark.parametrize("windows", [{"window": 24}, {"window": 0}, {"window": 8, "overlap": 4}])
-def test_windows_that_do_not_fit_the_adapter_are_refused(memory: Memory, windows: dict[str, int]) -> None:
+def test_windows_that_do_not_fit_the_adapter_are_refused_and_no_store_is_created_for_them(
+    memory: Memory, windows: dict[str, int], tmp_path: Path
+) -> None:
     with pytest.raises(UsageError, match="tokens"):
         memory.encode(numbered_documents(1), **windows)
+    with pytest.raises(UsageError, match="tokens"):
+        Memory.create(tmp_path / "never.mbc", memory.adapter_name, device="cpu", **windows)
+    assert not (tmp_path / "never.mbc").exists()
 
 
 @pytest.mark.parametrize("arguments", [{"batch_size": 0}, {"commit_every": 0}])
