@@ -33,12 +33,13 @@ def create_repository(where: Location, fill: Fill) -> icechunk.Repository:
 
     Raises:
         StoreExists: there is one already, or a folder with other things in it.
+        StoreCorrupt: there is one that has lost its head.
         StoreError: nothing can be written there.
     """
     if where.path is None:
         return _create_remote(where, fill)
     with _new_folder(where, where.path):
-        if where.repository_path.exists():
+        if where.has_store():
             raise _exists(where)
         for entry in where.path.iterdir():
             if entry.name.startswith(_UNFINISHED):

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import icechunk
 
 from store import durable
-from store.errors import StoreError
+from store.errors import StoreCorrupt, StoreError
 from store.locking import sync_file_system, writer_lock
 
 REPOSITORY = "icechunk"
@@ -82,6 +82,31 @@ class Location:
             force_path_style=bool(endpoint),
             from_env=True,
         )
+
+    def has_store(self) -> bool:
+        """Whether there is a store here. Icechunk's own errors, of a head that cannot be read, come through.
+
+        Raises:
+            StoreCorrupt: there are commits but no head. Icechunk takes that for nothing at all.
+        """
+        if self.path is not None and not self.repository_path.is_dir():
+            return False
+        if icechunk.Repository.exists(self.storage()):
+            return True
+        if self.snapshot_files():
+            raise StoreCorrupt(
+                f"the store {self} has lost its head (branch.main in {REPOSITORY}/refs)",
+                "run `mbc memory repair`, which finds the newest commit",
+            )
+        return False
+
+    def snapshot_files(self) -> list[str]:
+        """Ids of the snapshots that a local store holds, newest file first; empty for object storage."""
+        folder = None if self.path is None else self.repository_path / "snapshots"
+        if folder is None or not folder.is_dir():
+            return []
+        files = [path for path in folder.iterdir() if path.is_file() and "#" not in path.name]
+        return [path.name for path in sorted(files, key=lambda path: path.stat().st_mtime_ns, reverse=True)]
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:

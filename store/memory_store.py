@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from store.columns import Recent
 from store.commit import Change, durable_commit
 from store.creation import create_repository, empty_store
 from store.difference import Difference, difference
-from store.errors import FingerprintMismatch, StoreNotFound, StoreReadOnly, translated
+from store.errors import FingerprintMismatch, StoreCorrupt, StoreNotFound, StoreReadOnly, translated
 from store.history import Moment
 from store.location import Location
 from store.locking import ReaderLease
@@ -84,6 +85,7 @@ class MemoryStore:
 
         Raises:
             StoreNotFound: no store there, or nothing at ``at``.
+            StoreCorrupt: its head is lost, or cannot be read.
             FingerprintMismatch: made with another adapter; names both and the ways out.
         """
         where = Location.parse(location)
@@ -99,12 +101,14 @@ class MemoryStore:
 
     @staticmethod
     def exists(location: Where) -> bool:
-        """Whether there is a store at ``location``."""
+        """Whether there is a store at ``location``.
+
+        Raises:
+            StoreCorrupt: there is one whose head is lost or cannot be read.
+        """
         where = Location.parse(location)
-        if where.path is not None and not where.repository_path.is_dir():
-            return False
         with translated(where):
-            return icechunk.Repository.exists(where.storage())
+            return where.has_store()
 
     @staticmethod
     def plan_repair(location: Where) -> RepairPlan:
@@ -115,8 +119,9 @@ class MemoryStore:
             StoreCorrupt: nothing of it can be read.
         """
         where = Location.parse(location)
-        if where.path is not None and not where.repository_path.is_dir():
-            raise StoreNotFound(f"there is no store at {where}", "check the path")
+        with suppress(StoreCorrupt):
+            if not MemoryStore.exists(where):
+                raise StoreNotFound(f"there is no store at {where}", "check the path")
         with translated(where):
             return plan_repair(where)
 
@@ -317,13 +322,12 @@ class MemoryStore:
 
 
 def _open_repository(where: Location) -> icechunk.Repository:
-    missing = StoreNotFound(f"there is no store at {where}", "check the path, or make one with `mbc encode`")
-    if where.path is not None and not where.repository_path.is_dir():
-        raise missing
     where.settle()
     with translated(where):
-        if not icechunk.Repository.exists(where.storage()):
-            raise missing
+        if not where.has_store():
+            raise StoreNotFound(
+                f"there is no store at {where}", "check the path, or make one with `mbc encode`"
+            )
         return icechunk.Repository.open(where.storage())
 
 

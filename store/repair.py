@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 import icechunk
@@ -19,6 +21,7 @@ from store.maintenance import rewrite
 from store.verification import Problem, check_snapshot
 
 ANCESTORS = 100
+RESTORE = "restore it from a copy or an export"
 
 Action = Literal["none", "rewrite", "restore"]
 
@@ -29,7 +32,8 @@ class RepairPlan:
 
     Attributes:
         action: ``none``; ``rewrite`` the newest commit without what cannot be read (counts and index are
-            made anew); or ``restore`` an older snapshot because the newest cannot be opened.
+            made anew); or ``restore`` a snapshot as the newest because the head is lost or cannot be
+            opened.
         snapshot: the one that is kept.
         documents: living documents after the repair.
         lost_documents: documents of the newest commit that cannot be read; None where not even their number
@@ -56,10 +60,13 @@ def plan_repair(location: Location) -> RepairPlan:
     Raises:
         StoreCorrupt: no snapshot of the store can be read.
     """
-    repository = open_damaged(location)
-    head = _head(repository)
+    with _readable(location) as (repository, head):
+        return _best_plan(repository, location, head)
+
+
+def _best_plan(repository: icechunk.Repository, location: Location, head: str | None) -> RepairPlan:
     candidates = _candidates(repository, location, head)
-    problems: tuple[Problem, ...] = (Problem("unreadable", "the newest commit cannot be found"),)
+    problems: tuple[Problem, ...] = (Problem("unreadable", "the head is lost or cannot be read"),)
     best: RepairPlan | None = None
     best_gain = 0
     forgotten = _forgotten_since(repository)
@@ -82,7 +89,7 @@ def plan_repair(location: Location) -> RepairPlan:
         if not found:
             break
     if best is None:
-        raise StoreCorrupt(f"no snapshot of {location} can be read", "restore it from a copy or an export")
+        raise StoreCorrupt(f"no snapshot of {location} can be read", RESTORE)
     return RepairPlan(
         best.action,
         best.snapshot,
@@ -126,10 +133,7 @@ def apply_repair(location: Location, plan: RepairPlan) -> None:
     if plan.action == "none":
         return
     with translated(location), location.exclusive():
-        repository = open_damaged(location)
-        head = _head(repository)
-        if head != plan.snapshot:
-            _set_head(repository, location, plan.snapshot, head)
+        repository = _with_head(location, plan.snapshot)
         session = _session(repository, plan.snapshot)
         if session is None or check_snapshot(session, location):
             salvage = Salvage(_ancestors(repository, plan.snapshot, location))
@@ -150,22 +154,32 @@ def _ancestors(repository: icechunk.Repository, snapshot_id: str, location: Loca
     return found
 
 
-def open_damaged(location: Location) -> icechunk.Repository:
-    """Open the repository even where its branch cannot be read.
+@contextmanager
+def _readable(location: Location) -> Iterator[tuple[icechunk.Repository, str | None]]:
+    """The repository and its head; where that cannot be read, a view of the repository, and None.
+
+    Icechunk opens nothing without a head. The view is a folder elsewhere of links to everything but the
+    references, with a head of its own at the newest snapshot, so that the store stays as it is.
 
     Raises:
-        StoreError: there is no repository at all.
+        StoreCorrupt: there are no snapshots.
     """
     try:
-        return icechunk.Repository.open(location.storage())
+        repository = icechunk.Repository.open(location.storage())
     except icechunk.IcechunkError as error:
-        if location.path is not None and (location.repository_path / "snapshots").is_dir():
-            newest = _snapshot_files(location)
-            if newest:
-                with location.exclusive():
-                    location.write_reference(f"branch.{BRANCH}", newest[0])
-                return icechunk.Repository.open(location.storage())
-        raise StoreCorrupt(f"{location} cannot be opened: {error}", "restore it from a copy") from error
+        snapshots = location.snapshot_files()
+        if not snapshots:
+            raise StoreCorrupt(f"no snapshot of {location} can be read", RESTORE) from error
+    else:
+        yield repository, _head(repository)
+        return
+    with TemporaryDirectory(prefix="mbc-repair-") as folder:
+        view = Location.parse(folder)
+        view.write_reference(f"branch.{BRANCH}", snapshots[0])
+        for entry in location.repository_path.iterdir():
+            if entry.name != "refs":
+                (view.repository_path / entry.name).symlink_to(entry)
+        yield icechunk.Repository.open(view.storage()), None
 
 
 def _head(repository: icechunk.Repository) -> str | None:
@@ -187,8 +201,8 @@ def _candidates(repository: icechunk.Repository, location: Location, head: str |
     known: list[str] = [head] if head else []
     with suppress(icechunk.IcechunkError):
         known += [commit.id for commit in commits(repository) if commit.id != head]
-    if location.path is not None and len(known) < 2:
-        known += [name for name in _snapshot_files(location) if name not in known]
+    if len(known) < 2:
+        known += [name for name in location.snapshot_files() if name not in known]
     return known
 
 
@@ -203,16 +217,13 @@ def _forgotten_since(repository: icechunk.Repository) -> dict[str, int]:
     return after
 
 
-def _snapshot_files(location: Location) -> list[str]:
-    folder = location.repository_path / "snapshots"
-    files = [path for path in folder.iterdir() if path.is_file() and "#" not in path.name]
-    return [path.name for path in sorted(files, key=lambda path: path.stat().st_mtime_ns, reverse=True)]
-
-
-def _set_head(
-    repository: icechunk.Repository, location: Location, snapshot_id: str, head: str | None
-) -> None:
+def _with_head(location: Location, snapshot_id: str) -> icechunk.Repository:
+    """The repository, its head set to ``snapshot_id``."""
     if location.path is not None:
         location.write_reference(f"branch.{BRANCH}", snapshot_id)
-    else:
+        return icechunk.Repository.open(location.storage())
+    repository = icechunk.Repository.open(location.storage())
+    head = _head(repository)
+    if head != snapshot_id:
         repository.reset_branch(BRANCH, snapshot_id, from_snapshot_id=head)
+    return repository

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import time
@@ -263,6 +264,18 @@ def test_a_whole_bank_adapter_says_that_it_names_no_sources(
 ) -> None:
     mbc("encode", corpus, "--store", store, "--adapter", adapter_directory)
     assert "name no sources" in mbc("query", "Who?", "--store", store, "--sources").err
+
+
+def test_a_store_that_lost_its_head_is_neither_missing_nor_made_anew(
+    mbc: RunMbc, corpus: Path, store: Path, adapter_directory: Path
+) -> None:
+    assert mbc("encode", corpus, "--store", store, "--adapter", adapter_directory).code == 0
+    shutil.rmtree(store / "icechunk" / "refs")
+    for command in (["query", "Who?"], ["encode", corpus, "--adapter", adapter_directory]):
+        result = mbc(*command, "--store", store)
+        assert result.code == ExitCode.FAILED
+        assert f"error: the store {store} has lost its head" in result.err
+        assert "`mbc memory repair`" in result.err
 
 
 def test_another_adapter_than_the_stores_is_one_clear_error(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -214,6 +215,22 @@ def test_verify_and_repair_say_what_is_wrong(run: Run, filled: MemoryStore) -> N
     assert run("repair")[0] == 2
     assert result(run, "repair", "--yes")["documents"] == 0
     assert result(run, "verify")["sound"]
+
+
+def test_commands_agree_that_the_head_is_lost_and_repair_finds_it(run: Run, filled: MemoryStore) -> None:
+    expected = state_of(filled)
+    shutil.rmtree(filled.location.repository_path / "refs")
+    for command in ("info", "list", "history", "verify", "compact", "gc"):
+        code, out, err = run(command)
+        assert (code, out) == (1, "")
+        assert f"the store {filled.location} has lost its head" in err
+        assert "`mbc memory repair`" in err
+    for _ in range(2):
+        plan = result(run, "repair", "--dry-run")
+        assert (plan["action"], plan["documents"], len(plan["problems"])) == ("restore", 6, 1)
+    assert result(run, "repair", "--yes")["documents"] == 6
+    assert result(run, "verify")["sound"]
+    assert state_of(MemoryStore.open(filled.location)) == expected
 
 
 @pytest.mark.parametrize("command", ["info", "list", "history", "verify", "compact", "gc", "repair"])

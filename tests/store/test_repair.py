@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,10 +10,9 @@ import pytest
 
 from store import MemoryStore, StoreError
 from store.columns import Columns
-from store.errors import StoreCorrupt
-from store.location import Location
+from store.errors import StoreCorrupt, StoreExists, StoreNotFound
 from store.repair import RepairPlan, apply_repair, plan_repair
-from store.testing import make_record, make_records, state_of
+from store.testing import SMALL, make_record, make_records, state_of
 
 
 @pytest.fixture
@@ -129,8 +129,37 @@ def test_a_damaged_head_is_found_again(filled: MemoryStore, content: bytes) -> N
     with pytest.raises(StoreError):
         state_of(MemoryStore.open(filled.location))
     plan = plan_repair(filled.location)
+    assert (plan.action, bool(plan.problems)) == ("restore", True)
     apply_repair(filled.location, plan)
     assert state_of(MemoryStore.open(filled.location)) == expected
+
+
+@pytest.mark.parametrize("lost", ["refs", "refs/branch.main", "refs/branch.main/ref.json"])
+def test_a_lost_head_is_found_again_and_planning_changes_nothing(filled: MemoryStore, lost: str) -> None:
+    expected = state_of(filled)
+    path = filled.location.repository_path / lost
+    path.unlink() if path.is_file() else shutil.rmtree(path)
+    left = set(filled.location.repository_path.rglob("*"))
+    plan = plan_repair(filled.location)
+    assert set(filled.location.repository_path.rglob("*")) == left
+    assert (plan.action, plan.documents, plan.lost_documents) == ("restore", 60, None)
+    assert [problem.message for problem in plan.problems] == ["the head is lost or cannot be read"]
+    apply_repair(filled.location, plan)
+    assert state_of(MemoryStore.open(filled.location)) == expected
+    assert plan_repair(filled.location).action == "none"
+
+
+def test_whoever_meets_a_lost_head_says_so_and_what_to_do(filled: MemoryStore) -> None:
+    shutil.rmtree(filled.location.repository_path / "refs")
+    for meet in (MemoryStore.exists, MemoryStore.open, lambda where: MemoryStore.create(where, SMALL)):
+        with pytest.raises(StoreCorrupt, match=r"has lost its head .*`mbc memory repair`"):
+            meet(filled.location)
+
+
+def test_where_no_snapshot_is_left_repair_says_that_it_cannot_help(filled: MemoryStore) -> None:
+    shutil.rmtree(filled.location.repository_path / "snapshots")
+    with pytest.raises(StoreCorrupt, match=r"no snapshot of .* can be read \(restore it from a copy"):
+        MemoryStore.plan_repair(filled.location)
 
 
 def tamper(store: MemoryStore, change) -> None:
@@ -181,5 +210,9 @@ def test_a_repaired_store_can_be_collected(filled: MemoryStore, folder: str) -> 
 
 def test_a_folder_that_is_no_store_is_said_to_be_none(tmp_path: Path) -> None:
     (tmp_path / "icechunk").mkdir()
-    with pytest.raises(StoreError):
-        plan_repair(Location.parse(tmp_path))
+    for look in (MemoryStore.open, MemoryStore.plan_repair):
+        with pytest.raises(StoreNotFound, match="there is no store at"):
+            look(tmp_path)
+    assert not MemoryStore.exists(tmp_path)
+    with pytest.raises(StoreExists, match="is not empty and not a store"):
+        MemoryStore.create(tmp_path, SMALL)
