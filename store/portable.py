@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from itertools import islice
@@ -35,20 +37,35 @@ def export_snapshot(snapshot: Snapshot, folder: Path) -> int:
 
     Raises:
         StoreExists: ``folder`` exists.
+        StoreError: it cannot be written; nothing of it is left.
     """
     folder = Path(folder)
-    if folder.exists():
-        raise StoreExists(f"{folder} exists already", "choose a new folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
-    partial.mkdir()
-    try:
-        count = _write(snapshot, partial)
-        partial.rename(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    with _export_errors(folder):
+        if folder.exists():
+            raise StoreExists(f"{folder} exists already", "choose a new folder")
+        partial = folder.with_name(f".{uuid.uuid4().hex}.unfinished")
+        try:
+            partial.mkdir(parents=True)
+            count = _write(snapshot, partial)
+            partial.rename(folder)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
     return count
+
+
+@contextmanager
+def _export_errors(folder: Path) -> Iterator[None]:
+    """Say of ``folder``, which the user named, what the system says of the files that are to become it."""
+    try:
+        yield
+    except OSError as error:
+        # PyArrow's own texts name the file.
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise StoreError(
+            f"the export {folder} cannot be written: {reason}",
+            "choose a folder that can be written, with room",
+        ) from error
 
 
 def _write(snapshot: Snapshot, folder: Path) -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -202,6 +204,49 @@ def test_export_import_copy_and_merge_carry_a_memory_along(
         "unchanged": 1,
         "forgotten": 0,
     }
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """What a full disk is like: no file can grow beyond ``size`` bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("size", [100, 900, 3000])  # not even the header; not the codes; not the texts
+def test_an_export_that_runs_out_of_room_names_its_folder_and_leaves_nothing(
+    run: Run, filled: MemoryStore, tmp_path: Path, size: int
+) -> None:
+    with filled.transaction("long") as transaction:
+        transaction.upsert([replace(make_record("long", 1), text="long " * 1000)])
+    with files_of_at_most(size):
+        code, out, err = run("export", str(tmp_path / "out"))
+    assert (code, out) == (1, "")
+    assert f"the export {tmp_path / 'out'} cannot be written: File too large" in err
+    assert "unfinished" not in err
+    assert [entry.name for entry in tmp_path.iterdir()] == ["store"]
+
+
+@pytest.mark.parametrize(
+    ("below", "reason"),
+    [("", "Not a directory"), ("deep", "Not a directory"), ("x" * 300, "File name too long")],
+)
+def test_an_export_to_a_place_that_cannot_be_written_names_it_and_the_reason(
+    run: Run, filled: MemoryStore, tmp_path: Path, below: str, reason: str
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    folder = tmp_path / below / "out" if len(below) > 9 else tmp_path / "file" / below / "out"
+    code, out, err = run("export", str(folder))
+    assert (code, out) == (1, "")
+    assert f"the export {folder} cannot be written: {reason}" in err
+
+
+def test_an_export_may_have_the_longest_name_there_is(filled: MemoryStore, tmp_path: Path) -> None:
+    assert filled.export_to(tmp_path / ("n" * 255)) == 6
 
 
 def test_verify_and_repair_say_what_is_wrong(run: Run, filled: MemoryStore) -> None:
