@@ -46,6 +46,11 @@ class Names:
     def organisation(self) -> str:
         return f"{self.company} {self.organisation_type}"
 
+    @property
+    def keys(self) -> set[str]:
+        """What questions name an event by: the person, and the organisation with its place."""
+        return {self.person, f"{self.organisation} in {self.place}"}
+
 
 def invent_names(
     rng: random.Random, split: Split, vocabulary: Vocabulary, organisation_types: list[str]
@@ -64,8 +69,7 @@ def invent_names(
             rng.choice(organisation_types),
             rng.choice(_closed("place")),
         )
-        place = f"{names.organisation} in {names.place}"
-        if _split_of(names.person) == _split_of(place) == split:
+        if all(_split_of(key) == split for key in names.keys):
             return names
 
 

@@ -133,9 +133,10 @@ class _NewsWriter:
     def _names(self) -> Names:
         while True:
             names = invent_names(self._rng, self._split, self._vocabulary, self._closed["organisation_type"])
-            keys = {names.person, f"{names.organisation} in {names.place}"}
-            if self._split == "train" or not keys & self._used:
-                self._used |= keys
+            if self._split == "train":
+                return names
+            if not names.keys & self._used:
+                self._used |= names.keys
                 return names
 
     def _question(self, kind: str, facts: dict[str, str]) -> str:
