@@ -26,10 +26,10 @@ import yaml
 
 from mbc_cli.evaluation.protocol import Evaluation, evaluate
 from mbc_cli.evaluation.vector_memory import AnyMemory, VectorMemory
+from mbc_cli.memory import Memory
 from mbc_cli.model.config import MemoryConfig
-from mbc_cli.pipeline.adapt import adapt
-from mbc_cli.pipeline.memory import Memory
-from mbc_cli.pipeline.training_config import TrainingConfig
+from mbc_cli.training.adapt import adapt
+from mbc_cli.training.config import TrainingConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "examples"))

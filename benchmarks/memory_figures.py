@@ -25,16 +25,17 @@ from datetime import timedelta
 from itertools import cycle, islice
 from pathlib import Path
 
-from mbc_cli.demo.news import NewsItem, generate_news
-from store import DocumentRecord, MemoryStore
+from mbc_store import DocumentRecord, MemoryStore
+
+from mbc_cli.news.generator import NewsItem, generate_news
 
 BATCH = 20_000
 ADDED = 100
-MBC = (sys.executable, "-m", "mbc_cli.app", "--quiet")
+MBC = (sys.executable, "-m", "mbc_cli.cli.app", "--quiet")
 
 TIMES = """
 import json, sys, time
-from mbc_cli.pipeline.memory import Memory
+from mbc_cli.memory import Memory
 memory = Memory.open(sys.argv[1], device="cpu")
 times = []
 for question in json.loads(sys.argv[2]):

@@ -5,7 +5,7 @@
 
 Power cuts: as root, an ext4 image on a loop device is shut down without flushing its journal (the ioctl
 that file system testers use), which drops every unsynced write, and is mounted again. Otherwise the model
-in store/testing/power.py, which lets every unsynced file be whole, cut short, empty or absent.
+in tests/support/store/power.py, which lets every unsynced file be whole, cut short, empty or absent.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from store import MemoryStore, StoreError
-from store.testing import SMALL, Faults, PowerCutModel, in_child, make_records, run_crowd, state_of
+from mbc_store import MemoryStore, StoreError
+
+from tests.support.store import SMALL, Faults, PowerCutModel, in_child, make_records, run_crowd, state_of
 
 SHUTDOWN = 0x8004587D  # FS_IOC_SHUTDOWN
 WITHOUT_FLUSHING_THE_JOURNAL = 2

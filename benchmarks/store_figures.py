@@ -22,12 +22,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
-
-from store import DocumentRecord, MemoryStore, StoreConfig
-from store.columns import Columns
-from store.id_index import IdIndex
-from store.layout import ROWS_PER_CHUNK
-from store.schema import Lengths
+from mbc_store import DocumentRecord, MemoryStore, StoreConfig
+from mbc_store.columns import Columns
+from mbc_store.id_index import IdIndex
+from mbc_store.layout import ROWS_PER_CHUNK
+from mbc_store.schema import Lengths
 
 SLOTS, CODES = 24, 512
 BATCH = 10_000
@@ -106,7 +105,7 @@ def first_read(path: Path) -> float:
     """Milliseconds to open a store and read counts, one document and one row, in a fresh process."""
     code = """
 import sys, time
-from store import MemoryStore
+from mbc_store import MemoryStore
 started = time.perf_counter()
 with MemoryStore.open(sys.argv[1]).snapshot() as snapshot:
     snapshot.code_counts()
@@ -199,7 +198,7 @@ def peak_megabytes(path: Path) -> float:
     code = """
 import re, sys
 from pathlib import Path
-from store import MemoryStore
+from mbc_store import MemoryStore
 with MemoryStore.open(sys.argv[1]).snapshot() as snapshot:
     for _ in snapshot.iter_codes():
         pass

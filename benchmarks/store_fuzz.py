@@ -13,8 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.cli.fuzzed_inputs import FuzzedMemory, fuzzed_inputs
-from tests.tiny_memories import save_adapter_directory
+from tests.support.fuzzed_inputs import FuzzedMemory, fuzzed_inputs
+from tests.support.tiny_memories import save_adapter_directory
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mbc_cli.app import EXIT_CODES, build_command, leaf_commands
+from mbc_cli.cli.app import EXIT_CODES, build_command, leaf_commands
 
 PAGE = Path(__file__).parent / "cli.md"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mbc_cli.corpus.documents import Document, Question
 from mbc_cli.evaluation.protocol import evaluate
-from mbc_cli.pipeline.memory import Memory
+from mbc_cli.memory import Memory
 
 DOCUMENTS = [
     Document("museum", "Mira Okafor opened the harbour museum in Lindholm on 14 March.", title="Museum"),

@@ -20,17 +20,17 @@ from typing import Any
 import yaml
 
 from mbc_cli.corpus.documents import Document, Question
-from mbc_cli.demo.news import generate_news
-from mbc_cli.model.architectures import model_config
 from mbc_cli.model.build import count_parameters
 from mbc_cli.model.calibration import Calibration
 from mbc_cli.model.config import MemoryConfig
-from mbc_cli.pipeline.adapt import adapt
-from mbc_cli.pipeline.training_config import TrainingConfig
-from mbc_cli.pipeline.training_loop import ProgressReport
+from mbc_cli.model.llm.architectures import model_config
+from mbc_cli.news.generator import generate_news
+from mbc_cli.training.adapt import adapt
+from mbc_cli.training.config import TrainingConfig
+from mbc_cli.training.loop import ProgressReport
 
 PRESET = files("mbc_cli") / "presets" / "news-small.yaml"
-INSTALLED = Path(str(files("mbc_cli"))) / "demo" / "default_adapter"
+INSTALLED = Path(str(files("mbc_cli"))) / "default_adapters" / "news"
 CARD = Path(__file__).with_name("default_adapter_card.md")
 TRAINING_SEED, VALIDATION_SEED = 11, 12  # the demo and the benchmarks use others
 

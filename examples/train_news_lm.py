@@ -1,7 +1,7 @@
 """Train the small LLM under the default adapter: it learns to answer from a text before the question.
 
 A pretrained LLM can already do this; a machine without a model hub has to make its own. The texts are
-invented news (mbc_cli.demo.news), whole or as telegrams that keep only the words that questions mention.
+invented news (mbc_cli.news.generator), whole or as telegrams that keep only the words that questions mention.
 No name of the test split occurs in them.
 
     python examples/train_news_lm.py news-lm                     # about half an hour on one idle core
@@ -25,8 +25,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from mbc_cli.demo.names import Vocabulary
-from mbc_cli.demo.news import NewsItem, generate_news
+from mbc_cli.news.generator import NewsItem, generate_news
+from mbc_cli.news.names import Vocabulary
 
 PAD, END, DOCUMENT, QUESTION, ANSWER, UNKNOWN = "<pad>", "<eos>", "<doc>", "<q>", "<a>", "<unk>"
 SPECIAL = [PAD, END, DOCUMENT, QUESTION, ANSWER, UNKNOWN]  # ids 0 to 5

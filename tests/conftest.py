@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from mbc_cli.pipeline.memory import Memory
+    from mbc_cli.memory import Memory
 
 
 @pytest.fixture(scope="session")
 def adapter_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained adapter that reads the whole bank, around a random GPT-2."""
-    from tests.tiny_memories import save_adapter_directory
+    from tests.support.tiny_memories import save_adapter_directory
 
     return save_adapter_directory(tmp_path_factory.mktemp("adapter"))
 
@@ -22,7 +22,7 @@ def adapter_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def memory(adapter_directory: Path, tmp_path: Path) -> Memory:
     """An empty memory on disk."""
-    from mbc_cli.pipeline.memory import Memory
+    from mbc_cli.memory import Memory
 
     return Memory.create(tmp_path / "memory.mbc", adapter_directory, device="cpu")
 
@@ -30,8 +30,8 @@ def memory(adapter_directory: Path, tmp_path: Path) -> Memory:
 @pytest.fixture(scope="session")
 def select_adapter_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained adapter that selects passages, around a random GPT-2."""
-    from tests.tiny_memories import save_adapter_directory
-    from tests.tiny_models import select_config
+    from tests.support.tiny_memories import save_adapter_directory
+    from tests.support.tiny_models import select_config
 
     return save_adapter_directory(tmp_path_factory.mktemp("select"), make_config=select_config)
 
@@ -39,6 +39,6 @@ def select_adapter_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def select_memory(select_adapter_directory: Path, tmp_path: Path) -> Memory:
     """An empty memory on disk, to be read by selection."""
-    from mbc_cli.pipeline.memory import Memory
+    from mbc_cli.memory import Memory
 
     return Memory.create(tmp_path / "select.mbc", select_adapter_directory, device="cpu")

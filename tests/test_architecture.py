@@ -17,7 +17,7 @@ STREAMS = {("sys", "stdout"), ("sys", "stderr"), ("typer", "echo"), ("typer", "s
 
 
 # Arithmetic on texts, which imports nothing of ours but the corpus: validation scores answers with it too.
-PURE = ["mbc_cli.evaluation.metrics"]
+PURE = ["mbc_cli.metrics"]
 
 
 def sources(*folders: str) -> list[Path]:
@@ -49,28 +49,32 @@ def within(modules: set[str], *packages: str) -> set[str]:
 @pytest.mark.parametrize(
     ("folder", "forbidden"),
     [
-        ("store", ["mbc_cli", "torch", "transformers", "typer", "rich"]),
+        ("store/mbc_store", ["mbc_cli", "torch", "transformers", "typer", "rich"]),
         (
             "mbc_cli/model",
-            ["store", "mbc_cli.pipeline", "mbc_cli.commands", "mbc_cli.evaluation", "mbc_cli.output"],
+            [
+                "mbc_store",
+                "mbc_cli.inference",
+                "mbc_cli.cli.commands",
+                "mbc_cli.evaluation",
+                "mbc_cli.cli.output",
+            ],
         ),
         (
             "mbc_cli/corpus",
             [
-                "store",
+                "mbc_store",
                 "torch",
                 "transformers",
                 "mbc_cli.model",
-                "mbc_cli.pipeline",
-                "mbc_cli.commands",
-                "mbc_cli.output",
+                "mbc_cli.inference",
+                "mbc_cli.cli.commands",
+                "mbc_cli.cli.output",
             ],
         ),
-        (
-            "mbc_cli/pipeline",
-            ["mbc_cli.commands", "mbc_cli.app", "mbc_cli.evaluation", "mbc_cli.output", "typer"],
-        ),
-        ("mbc_cli/evaluation", ["mbc_cli.commands", "mbc_cli.app", "mbc_cli.output", "typer"]),
+        ("mbc_cli/inference", ["mbc_cli.training", "mbc_cli.evaluation", "mbc_cli.cli", "typer"]),
+        ("mbc_cli/training", ["mbc_cli.memory", "mbc_cli.evaluation", "mbc_cli.cli", "typer"]),
+        ("mbc_cli/evaluation", ["mbc_cli.cli", "typer"]),
     ],
 )
 def test_a_package_imports_nothing_above_or_beside_it(folder: str, forbidden: list[str]) -> None:
@@ -86,42 +90,43 @@ def test_what_everybody_may_import_imports_nobody() -> None:
     for name in PURE:
         path = ROOT / f"{name.replace('.', '/')}.py"
         assert (
-            within(set(imports(path)), "mbc_cli", "store") - within(set(imports(path)), "mbc_cli.corpus")
+            within(set(imports(path)), "mbc_cli", "mbc_store") - within(set(imports(path)), "mbc_cli.corpus")
             == set()
         )
 
 
 def test_the_store_loads_without_torch_and_without_the_command_line() -> None:
-    assert within(loaded_by("import store"), "torch", "transformers", "mbc_cli", "typer") == set()
+    assert within(loaded_by("import mbc_store"), "torch", "transformers", "mbc_cli", "typer") == set()
 
 
 def test_the_model_loads_without_the_store() -> None:
-    assert within(loaded_by("import mbc_cli.model.memory_model"), "store", "icechunk", "zarr") == set()
+    assert within(loaded_by("import mbc_cli.model.memory_model"), "mbc_store", "icechunk", "zarr") == set()
 
 
 def test_the_corpus_loads_without_model_store_and_their_libraries() -> None:
     loaded = loaded_by("import mbc_cli.corpus.datasets, mbc_cli.corpus.passages")
     assert (
-        within(loaded, "torch", "transformers", "store", "zarr", "mbc_cli.model", "mbc_cli.pipeline") == set()
+        within(loaded, "torch", "transformers", "mbc_store", "zarr", "mbc_cli.model", "mbc_cli.inference")
+        == set()
     )
 
 
 def test_the_commands_load_without_their_libraries() -> None:
-    loaded = loaded_by("from mbc_cli.app import build_command; build_command()")
+    loaded = loaded_by("from mbc_cli.cli.app import build_command; build_command()")
     assert (
         within(loaded, "torch", "transformers", "pydantic", "zarr", "icechunk", "numpy", "pyarrow") == set()
     )
 
 
 def test_nothing_imports_click_which_typer_carries_itself() -> None:
-    for path in sources("mbc_cli", "store"):
+    for path in sources("mbc_cli", "store/mbc_store"):
         assert within(set(imports(path)), "click", "typer._click") == set(), path
 
 
 def test_only_output_writes_to_stdout_and_stderr() -> None:
     found = []
-    for path in sources("mbc_cli", "store"):
-        if path == ROOT / "mbc_cli" / "output.py":
+    for path in sources("mbc_cli", "store/mbc_store"):
+        if path == ROOT / "mbc_cli" / "cli" / "output.py":
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             called = (
@@ -139,6 +144,8 @@ def test_only_output_writes_to_stdout_and_stderr() -> None:
 
 def test_no_file_has_outgrown_one_idea() -> None:
     long = {
-        str(p.relative_to(ROOT)) for p in sources("mbc_cli", "store") if len(p.read_text().splitlines()) > 400
+        str(p.relative_to(ROOT))
+        for p in sources("mbc_cli", "store/mbc_store")
+        if len(p.read_text().splitlines()) > 400
     }
     assert long == set()

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mbc_cli.corpus.documents import Question
-from mbc_cli.evaluation.metrics import Scores
 from mbc_cli.evaluation.vector_memory import AnyMemory
-from mbc_cli.pipeline.answer import Answer, Source
-from mbc_cli.pipeline.memory import Memory
+from mbc_cli.inference.answer import Answer, Source
+from mbc_cli.memory import Memory
+from mbc_cli.metrics import Scores
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ class Vectors(VectorMemory):
     """The memory's own adapter, before its codes."""
 
     def __init__(self, memory: AnyMemory) -> None:
-        super().__init__(memory.model, memory.codec, adapter_name=memory.adapter_name)
+        super().__init__(memory.model, memory.tokenizers, adapter_name=memory.adapter_name)
 
     def answers(self, questions: Sequence[str], *, batch_size: int) -> list[str]:
         return [answer.text for answer in self.answer(questions, batch_size=batch_size)]

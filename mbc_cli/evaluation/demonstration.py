@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import zstandard
 
 from mbc_cli.corpus.documents import Document, Question
-from mbc_cli.demo.news import Templates, generate_news
 from mbc_cli.evaluation.protocol import Evaluation, evaluate
-from mbc_cli.pipeline.memory import Memory
+from mbc_cli.memory import Memory
+from mbc_cli.news.generator import Templates, generate_news
 
 ABSENT_QUESTIONS = 100
 """How many questions are asked about news that was not encoded."""

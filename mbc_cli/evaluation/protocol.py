@@ -19,10 +19,10 @@ from mbc_cli.errors import ExitCode, MbcError, nearest_hint
 from mbc_cli.evaluation.abstention import Abstention, measure_abstention
 from mbc_cli.evaluation.bank_bytes import BankBytes, bank_bytes
 from mbc_cli.evaluation.baselines import BASELINES, Baseline
-from mbc_cli.evaluation.metrics import Scores, mean_scores, score_answer
 from mbc_cli.evaluation.vector_memory import AnyMemory
-from mbc_cli.pipeline.answer import Answer
-from mbc_cli.pipeline.memory import Memory
+from mbc_cli.inference.answer import Answer
+from mbc_cli.memory import Memory
+from mbc_cli.metrics import Scores, mean_scores, score_answer
 
 RECALL_DEPTHS = (1, 5)
 

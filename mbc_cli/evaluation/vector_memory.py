@@ -12,22 +12,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mbc_store import StoredPassage
 from torch import Tensor
 
 from mbc_cli.corpus.documents import Document
-from mbc_cli.model.adapter_io import read_description
+from mbc_cli.inference.adapters import Quantize, load_on, resolve_adapter
+from mbc_cli.inference.answer import Answer, Source
+from mbc_cli.inference.answerer import Answerer
+from mbc_cli.inference.bank import MemoryFilter, best_of
+from mbc_cli.inference.encode import EncodeReport
+from mbc_cli.inference.forward import Windows, context_vectors
+from mbc_cli.memory import Memory
+from mbc_cli.model.adapter import read_description
 from mbc_cli.model.memory_model import MemoryModel, Prefix, QuestionEncoding
-from mbc_cli.model.select_model import SelectMemoryModel
-from mbc_cli.model.text_codec import TextCodec
-from mbc_cli.model.whole_bank_model import WholeBankMemoryModel
-from mbc_cli.pipeline.adapters import Quantize, load_on, resolve_adapter
-from mbc_cli.pipeline.answer import Answer, Source
-from mbc_cli.pipeline.answerer import Answerer
-from mbc_cli.pipeline.bank import MemoryFilter, best_of
-from mbc_cli.pipeline.encode import EncodeReport
-from mbc_cli.pipeline.forward import Windows, context_vectors
-from mbc_cli.pipeline.memory import Memory
-from store import StoredPassage
+from mbc_cli.model.select.model import SelectMemoryModel
+from mbc_cli.model.tokenizers import Tokenizers
+from mbc_cli.model.whole_bank.model import WholeBankMemoryModel
 
 _EVERYTHING = MemoryFilter()
 
@@ -69,9 +69,9 @@ class VectorBank:
 class VectorMemory:
     """Documents in, answers out, with nothing on disk; the questions' side is that of ``Memory``."""
 
-    def __init__(self, model: MemoryModel, codec: TextCodec, *, adapter_name: str) -> None:
+    def __init__(self, model: MemoryModel, tokenizers: Tokenizers, *, adapter_name: str) -> None:
         self.model = model.eval()
-        self.codec = codec
+        self.tokenizers = tokenizers
         self.adapter_name = adapter_name
         self.document_count = 0
         self._vectors: list[Tensor] = []
@@ -93,7 +93,7 @@ class VectorMemory:
         """
         location = resolve_adapter(adapter)
         loaded = load_on(location, device, quantize, base_model)
-        return cls(loaded.model, loaded.text_codec, adapter_name=location.name)
+        return cls(loaded.model, loaded.tokenizers, adapter_name=location.name)
 
     @staticmethod
     def is_needed(adapter: str | Path | None = None) -> bool:
@@ -120,10 +120,10 @@ class VectorMemory:
         """Append ``documents``; every id is taken to be new."""
         start = time.perf_counter()
         added = list(documents)
-        windows = Windows.of(self.model, self.codec)
-        passages = [passage for document in added for passage in windows.split(self.codec, document)]
+        windows = Windows.of(self.model, self.tokenizers)
+        passages = [passage for document in added for passage in windows.split(self.tokenizers, document)]
         texts = [passage.text for passage in passages]
-        batches = list(context_vectors(self.model, self.codec, texts, batch_size=batch_size))
+        batches = list(context_vectors(self.model, self.tokenizers, texts, batch_size=batch_size))
         if batches:
             order = torch.tensor([index for indices, _ in batches for index in indices])
             self._vectors.append(torch.cat([vectors for _, vectors in batches])[order.argsort()])
@@ -157,7 +157,7 @@ class VectorMemory:
         config = self.model.config
         nothing = torch.empty(0, config.context_vectors, 1, device=self.model.device)
         bank = VectorBank(self._vectors[0] if self._vectors else nothing, self._passages)
-        return Answerer(self.model, self.codec, bank)
+        return Answerer(self.model, self.tokenizers, bank)
 
 
 AnyMemory = Memory | VectorMemory

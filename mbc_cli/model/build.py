@@ -6,18 +6,18 @@ import torch
 from torch import nn
 from transformers import PretrainedConfig, T5Config
 
-from mbc_cli.model.aggregation import Aggregator
-from mbc_cli.model.amortization import T5SlotEncoder
-from mbc_cli.model.architectures import load_t5, t5_config
-from mbc_cli.model.backbone import Backbone
-from mbc_cli.model.build_select import build_select_model
 from mbc_cli.model.code_space import IdentityCodeSpace, ProjectedCodeSpace
 from mbc_cli.model.config import MemoryConfig
-from mbc_cli.model.kv_lora import attach_kv_lora, lora_parameters
+from mbc_cli.model.llm.architectures import load_t5, t5_config
+from mbc_cli.model.llm.backbone import Backbone
+from mbc_cli.model.llm.kv_lora import attach_kv_lora, lora_parameters
 from mbc_cli.model.memory_model import MemoryModel
-from mbc_cli.model.modulation import Modulation
 from mbc_cli.model.quantizer import VectorQuantizer, build_quantizer
-from mbc_cli.model.whole_bank_model import WholeBankMemoryModel
+from mbc_cli.model.select.build import build_select_model
+from mbc_cli.model.whole_bank.aggregation import Aggregator
+from mbc_cli.model.whole_bank.model import WholeBankMemoryModel
+from mbc_cli.model.whole_bank.modulation import Modulation
+from mbc_cli.model.whole_bank.t5_encoder import T5SlotEncoder
 
 
 def build_memory_model(

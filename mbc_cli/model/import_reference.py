@@ -13,9 +13,7 @@ from torch import Tensor
 from transformers import PretrainedConfig
 
 from mbc_cli.errors import MbcError
-from mbc_cli.model.adapter_io import save_adapter
-from mbc_cli.model.architectures import model_config, t5_config
-from mbc_cli.model.backbone import Backbone, BackboneShape, Quantize
+from mbc_cli.model.adapter import save_adapter
 from mbc_cli.model.build import build_memory_model
 from mbc_cli.model.config import (
     AggregationConfig,
@@ -25,9 +23,11 @@ from mbc_cli.model.config import (
     ModulationConfig,
     QuantizerConfig,
 )
-from mbc_cli.model.reference_checkpoint import load_checkpoint, read_checkpoint
-from mbc_cli.model.text_codec import TextCodec
-from mbc_cli.model.whole_bank_model import WholeBankMemoryModel
+from mbc_cli.model.llm.architectures import model_config, t5_config
+from mbc_cli.model.llm.backbone import Backbone, BackboneShape, Quantize
+from mbc_cli.model.tokenizers import Tokenizers
+from mbc_cli.model.whole_bank.model import WholeBankMemoryModel
+from mbc_cli.model.whole_bank.reference import load_checkpoint, read_checkpoint
 
 _HEAD_DIMENSION = 96  # of the published cross-attention, whose tensors only tell heads x head dimension
 
@@ -65,8 +65,10 @@ def import_reference(
     )
     assert isinstance(model, WholeBankMemoryModel)  # all that infer_config describes
     load_checkpoint(model, checkpoint)
-    codec = TextCodec.from_pretrained(config)
-    save_adapter(model, directory, codec, {"imported_from": checkpoint_file.name, "method": "MBC, published"})
+    tokenizers = Tokenizers.from_pretrained(config)
+    save_adapter(
+        model, directory, tokenizers, {"imported_from": checkpoint_file.name, "method": "MBC, published"}
+    )
     return model
 
 

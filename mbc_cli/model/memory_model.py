@@ -14,15 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mbc_cli.model.aggregation import QuestionEncoding
-from mbc_cli.model.backbone import Backbone, Quantize
+from mbc_cli.model.batches import TrainingBatch, TrainingLoss
 from mbc_cli.model.code_space import IdentityCodeSpace, ProjectedCodeSpace
 from mbc_cli.model.config import MemoryConfig
-from mbc_cli.model.kv_lora import load_lora_state, lora_state
-from mbc_cli.model.prefix import Prefix
+from mbc_cli.model.llm.backbone import Backbone, Quantize
+from mbc_cli.model.llm.kv_lora import load_lora_state, lora_state
+from mbc_cli.model.llm.prefix import Prefix
 from mbc_cli.model.quantizer import PassThrough, QuantizerOutput, VectorQuantizer
-from mbc_cli.model.text_codec import TextCodec
-from mbc_cli.model.training_losses import TrainingBatch, TrainingLoss
+from mbc_cli.model.tokenizers import Tokenizers
+from mbc_cli.model.whole_bank.aggregation import QuestionEncoding
 
 __all__ = ["MemoryModel", "Prefix", "QuestionEncoding", "TrainingBatch", "TrainingLoss"]
 
@@ -58,7 +58,7 @@ class MemoryModel(nn.Module, ABC):
     @classmethod
     def build(
         cls, config: MemoryConfig, *, device: str | torch.device = "cpu", quantize: Quantize | None = None
-    ) -> tuple[MemoryModel, TextCodec]:
+    ) -> tuple[MemoryModel, Tokenizers]:
         """A new memory model, ready to be trained, and its tokenizers, from the models ``config`` names.
 
         ``quantize`` loads the LLM in nf4 or int8 in place of what ``config`` says. Raises MbcError where a
@@ -72,8 +72,8 @@ class MemoryModel(nn.Module, ABC):
             device=device,
             quantize=quantize or config.base_quantize,
         )
-        codec = TextCodec.from_pretrained(config)
-        return build_memory_model(config, backbone), codec
+        tokenizers = Tokenizers.from_pretrained(config)
+        return build_memory_model(config, backbone), tokenizers
 
     @property
     def device(self) -> torch.device:

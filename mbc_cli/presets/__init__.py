@@ -7,10 +7,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from mbc_cli.cli.settings import dotted_keys, nearest_key_hint, override, read_yaml, validation_message
 from mbc_cli.errors import UsageError, nearest_hint
 from mbc_cli.model.config import FrozenConfig, MemoryConfig
-from mbc_cli.pipeline.training_config import TrainingConfig
-from mbc_cli.settings import dotted_keys, nearest_key_hint, override, read_yaml, validation_message
+from mbc_cli.training.config import TrainingConfig
 
 
 class Preset(FrozenConfig):

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.cli.run_mbc import mbc
+from tests.support.run_mbc import mbc
 
 __all__ = ["mbc"]

@@ -16,8 +16,8 @@ from transformers import PreTrainedTokenizerFast
 
 from mbc_cli.errors import ExitCode
 from mbc_cli.presets import preset_names
-from tests.cli.run_mbc import RunMbc
-from tests.tiny_models import memory_config
+from tests.support.run_mbc import RunMbc
+from tests.support.tiny_models import memory_config
 
 PARITY = Path(__file__).parents[1] / "fixtures" / "parity" / "gpt2"
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mbc_store import StoreError
 
-from mbc_cli.app import COMMANDS, as_mbc_error, build_command, leaf_commands
+from mbc_cli.cli.app import COMMANDS, as_mbc_error, build_command, leaf_commands
 from mbc_cli.errors import ExitCode, MbcError
-from store import StoreError
-from tests.cli.run_mbc import RunMbc, process_environment, run_process
+from tests.support.run_mbc import RunMbc, process_environment, run_process
 
 HEAVY = {"torch", "transformers", "pydantic", "zarr", "icechunk", "numpy", "pyarrow", "yaml", "click", "peft"}
 ROOT = Path(__file__).parents[2]
@@ -31,7 +31,7 @@ def modules_after(code: str) -> set[str]:
 def test_help_imports_nothing_heavy() -> None:
     code = """
 import contextlib, io
-from mbc_cli.app import main
+from mbc_cli.cli.app import main
 with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
     main(["--help"])
 """
@@ -41,7 +41,7 @@ with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
 def test_help_costs_under_half_a_second_of_processor_time() -> None:
     code = """
 import contextlib, io, os, sys
-from mbc_cli.app import main
+from mbc_cli.cli.app import main
 with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
     main(["--help"])
 print(os.times().user)
@@ -123,7 +123,7 @@ def test_no_command_shows_the_help(mbc: RunMbc, arguments: list[str]) -> None:
 
 def test_completion_knows_commands_and_options() -> None:
     changes = {"_MBC_COMPLETE": "complete_bash", "COMP_WORDS": "mbc enc", "COMP_CWORD": "1"}
-    code = "import sys; sys.argv = ['mbc']; from mbc_cli.app import main; main()"
+    code = "import sys; sys.argv = ['mbc']; from mbc_cli.cli.app import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.cli.fuzzed_inputs import FuzzedMemory, fuzzed_inputs
+from tests.support.fuzzed_inputs import FuzzedMemory, fuzzed_inputs
 
 
 def test_fuzzed_files_leave_exactly_the_documents_that_could_be_read(

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mbc_store import MemoryStore
 
 from mbc_cli.errors import ExitCode
-from store import MemoryStore
-from tests.cli.run_mbc import COMMAND, RunMbc, process_environment, run_process
+from tests.support.run_mbc import COMMAND, RunMbc, process_environment, run_process
 
 DOCUMENTS = [
     {

@@ -10,13 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mbc_store import MemoryStore, StoredDocument
 
 from mbc_cli.corpus.documents import document_digest
 from mbc_cli.errors import ExitCode
-from mbc_cli.pipeline.memory import Memory
-from store import MemoryStore, StoredDocument
-from tests.cli.run_mbc import COMMAND, RunMbc, process_environment
-from tests.tiny_memories import numbered_documents, save_adapter_directory
+from mbc_cli.memory import Memory
+from tests.support.run_mbc import COMMAND, RunMbc, process_environment
+from tests.support.tiny_memories import numbered_documents, save_adapter_directory
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ import pytest
 
 from mbc_cli.corpus.documents import Question
 from mbc_cli.errors import ExitCode
-from mbc_cli.model.adapter_io import read_description
-from tests.calibrated_memories import CALIBRATION_SEED, TEST_SEED, people, save_calibrated_adapter
-from tests.cli.run_mbc import RunMbc, run_process
+from mbc_cli.model.adapter import read_description
+from tests.support.calibrated_memories import CALIBRATION_SEED, TEST_SEED, people, save_calibrated_adapter
+from tests.support.run_mbc import RunMbc, run_process
 
 DOCUMENTS, QUESTIONS = people(40, TEST_SEED)
 IN_MEMORY, NOT_IN_MEMORY = 30, 10
@@ -26,7 +26,7 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def store(adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A memory of the first 30 people; nobody has heard of the last 10."""
-    from mbc_cli.pipeline.memory import Memory
+    from mbc_cli.memory import Memory
 
     place = tmp_path_factory.mktemp("bank") / "people.mbc"
     Memory.create(place, adapter, device="cpu").encode(DOCUMENTS[:IN_MEMORY])

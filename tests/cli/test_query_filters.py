@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from mbc_store import MemoryStore
 
 from mbc_cli.corpus.documents import JSON, Document
-from mbc_cli.pipeline.memory import Memory
-from store import MemoryStore
-from tests.cli.run_mbc import RunMbc
-from tests.tiny_models import SENTENCES
+from mbc_cli.memory import Memory
+from tests.support.run_mbc import RunMbc
+from tests.support.tiny_models import SENTENCES
 
 DAY = 86_400_000_000
 FIRST_OF_MAY = 1_777_593_600_000_000  # 2026-05-01T00:00:00Z

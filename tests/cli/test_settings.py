@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from mbc_cli.cli.settings import dotted_keys, override, validation_message
 from mbc_cli.errors import UsageError
 from mbc_cli.model.config import MemoryConfig
 from mbc_cli.presets import load_preset, preset_names
-from mbc_cli.settings import dotted_keys, override, validation_message
 
 
 def test_set_changes_one_key_and_leaves_the_rest() -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from mbc_cli.evaluation.protocol import Evaluation, evaluate
 from mbc_cli.evaluation.report import as_json, predictions_as_json, table
-from mbc_cli.pipeline.memory import Memory
-from tests.calibrated_memories import TEST_SEED, people, save_calibrated_adapter
+from mbc_cli.memory import Memory
+from tests.support.calibrated_memories import TEST_SEED, people, save_calibrated_adapter
 
 DOCUMENTS, QUESTIONS = people(40, TEST_SEED)
 KEPT = 30

@@ -15,10 +15,10 @@ from mbc_cli.evaluation.bank_bytes import bank_bytes
 from mbc_cli.evaluation.protocol import evaluate
 from mbc_cli.evaluation.report import as_json, predictions_as_json, table
 from mbc_cli.evaluation.vector_memory import VectorMemory
+from mbc_cli.memory import Memory
 from mbc_cli.model.config import MemoryConfig
-from mbc_cli.pipeline.memory import Memory
-from tests.tiny_memories import numbered_documents, save_adapter_directory
-from tests.tiny_models import memory_config, select_config
+from tests.support.tiny_memories import numbered_documents, save_adapter_directory
+from tests.support.tiny_models import memory_config, select_config
 
 DOCUMENTS = numbered_documents(10)
 
@@ -143,7 +143,7 @@ def test_no_documents_is_an_error(memory: Memory) -> None:
 
 def test_unquantised_vectors_are_a_baseline_that_sees_the_same_stream(select_memory: Memory) -> None:
     questions = [ask(number, "Mira") for number in (0, 1, 7)]
-    vectors = VectorMemory(select_memory.model, select_memory.codec, adapter_name="same")
+    vectors = VectorMemory(select_memory.model, select_memory.tokenizers, adapter_name="same")
     vectors.encode(DOCUMENTS[:4])
     vectors.encode(DOCUMENTS[4:])
     said = [answer.text for answer in vectors.answer([question.question for question in questions])]

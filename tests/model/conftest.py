@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.model.tiny_select_models import BACKBONES, KINDS
+from tests.support.tiny_select_models import BACKBONES, KINDS
 
 
 @pytest.fixture(params=BACKBONES)

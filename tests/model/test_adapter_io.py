@@ -11,20 +11,20 @@ import torch
 import yaml
 
 from mbc_cli.errors import MbcError
-from mbc_cli.model.adapter_io import load_adapter, read_description, save_adapter
+from mbc_cli.model.adapter import load_adapter, read_description, save_adapter
 from mbc_cli.model.import_reference import import_reference
 from mbc_cli.model.memory_model import MemoryModel
-from mbc_cli.model.whole_bank_model import WholeBankMemoryModel
-from tests.model.published import FIXTURES, KINDS, Published
-from tests.tiny_models import SENTENCES, memory_config, save_tokenizer
+from mbc_cli.model.whole_bank.model import WholeBankMemoryModel
+from tests.support.published import FIXTURES, KINDS, Published
+from tests.support.tiny_models import SENTENCES, memory_config, save_tokenizer
 
 QUESTIONS = ["Who opened the museum?", "Where?"]
 
 
-def figures(model: MemoryModel, codec) -> tuple[torch.Tensor, torch.Tensor]:
+def figures(model: MemoryModel, tokenizers) -> tuple[torch.Tensor, torch.Tensor]:
     """Codes of some documents and tokens of some answers."""
-    documents, asked = codec.encode_documents(SENTENCES), codec.encode_questions(QUESTIONS)
-    prompts = codec.encode_prompts(QUESTIONS)
+    documents, asked = tokenizers.encode_documents(SENTENCES), tokenizers.encode_questions(QUESTIONS)
+    prompts = tokenizers.encode_prompts(QUESTIONS)
     assert isinstance(model, WholeBankMemoryModel)
     with torch.no_grad():
         output = model.quantize(model.encode_documents(documents.input_ids, documents.attention_mask))
@@ -38,19 +38,19 @@ def figures(model: MemoryModel, codec) -> tuple[torch.Tensor, torch.Tensor]:
 def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, MemoryModel, object]:
     directory = tmp_path_factory.mktemp("adapter")
     torch.manual_seed(9)
-    model, codec = MemoryModel.build(memory_config(directory))
+    model, tokenizers = MemoryModel.build(memory_config(directory))
     with torch.no_grad():
         for parameter in model.trainable_parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
-    save_adapter(model.eval(), directory / "adapter", codec, {"steps": 3, "data": "some"})
-    return directory, model, codec
+    save_adapter(model.eval(), directory / "adapter", tokenizers, {"steps": 3, "data": "some"})
+    return directory, model, tokenizers
 
 
 def test_a_loaded_adapter_computes_what_the_saved_one_did(saved) -> None:
-    directory, model, codec = saved
+    directory, model, tokenizers = saved
     loaded = load_adapter(directory / "adapter")
-    codes, logits = figures(model, codec)
-    loaded_codes, loaded_logits = figures(loaded.model, loaded.text_codec)
+    codes, logits = figures(model, tokenizers)
+    loaded_codes, loaded_logits = figures(loaded.model, loaded.tokenizers)
     assert torch.equal(codes, loaded_codes)
     assert torch.allclose(logits, loaded_logits, atol=1e-5)
     assert not loaded.model.training
@@ -60,7 +60,7 @@ def test_a_loaded_adapter_computes_what_the_saved_one_did(saved) -> None:
 
 
 def test_it_needs_nothing_but_the_base_model(saved, tmp_path: Path) -> None:
-    directory, model, codec = saved
+    directory, model, tokenizers = saved
     shutil.copytree(directory / "adapter", tmp_path / "moved")
     shutil.copytree(directory / "gpt2", tmp_path / "base")
     description = yaml.safe_load((tmp_path / "moved/config.yaml").read_text())
@@ -69,13 +69,13 @@ def test_it_needs_nothing_but_the_base_model(saved, tmp_path: Path) -> None:
     description["model"]["base_model"] = "not/there"
     (tmp_path / "moved/config.yaml").write_text(yaml.safe_dump(description))
     loaded = load_adapter(tmp_path / "moved", base_model_override=str(tmp_path / "base"))
-    assert torch.equal(figures(loaded.model, loaded.text_codec)[0], figures(model, codec)[0])
+    assert torch.equal(figures(loaded.model, loaded.tokenizers)[0], figures(model, tokenizers)[0])
 
 
 def test_the_base_model_may_lie_inside_the_adapter_but_not_be_pointed_to_outside(
     saved, tmp_path: Path
 ) -> None:
-    directory, model, codec = saved
+    directory, model, tokenizers = saved
     shutil.copytree(directory / "adapter", tmp_path / "moved")
     shutil.copytree(directory / "gpt2", tmp_path / "moved" / "base")
     config = tmp_path / "moved/config.yaml"
@@ -83,7 +83,7 @@ def test_the_base_model_may_lie_inside_the_adapter_but_not_be_pointed_to_outside
     description["model"]["base_model"] = "./base"
     config.write_text(yaml.safe_dump(description))
     loaded = load_adapter(tmp_path / "moved")
-    assert torch.equal(figures(loaded.model, loaded.text_codec)[0], figures(model, codec)[0])
+    assert torch.equal(figures(loaded.model, loaded.tokenizers)[0], figures(model, tokenizers)[0])
     description["model"]["base_model"] = "./../../elsewhere"
     config.write_text(yaml.safe_dump(description))
     with pytest.raises(MbcError, match="outside the adapter"):
@@ -91,11 +91,11 @@ def test_the_base_model_may_lie_inside_the_adapter_but_not_be_pointed_to_outside
 
 
 def test_saving_leaves_other_files_of_the_directory_alone(saved, tmp_path: Path) -> None:
-    _, model, codec = saved
+    _, model, tokenizers = saved
     (tmp_path / "training").mkdir()
     (tmp_path / "training" / "metrics.jsonl").write_text("{}")
-    save_adapter(model, tmp_path, codec, {})
-    save_adapter(model, tmp_path, codec, {})
+    save_adapter(model, tmp_path, tokenizers, {})
+    save_adapter(model, tmp_path, tokenizers, {})
     assert (tmp_path / "training" / "metrics.jsonl").exists()
     assert load_adapter(tmp_path).model.fingerprint() == model.fingerprint()
 

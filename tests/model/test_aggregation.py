@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from mbc_cli.model.aggregation import Aggregator, Bank, QuestionEncoding
+from mbc_cli.model.whole_bank.aggregation import Aggregator, Bank, QuestionEncoding
 
 WIDTH, SLOTS, QUESTIONS = 20, 5, 3
 

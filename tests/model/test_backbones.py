@@ -11,11 +11,11 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, BloomConfig, BloomForCausalLM, PreTrainedModel
 
 from mbc_cli.errors import MbcError
-from mbc_cli.model.backbone import Backbone
 from mbc_cli.model.config import KvLoraConfig
-from mbc_cli.model.kv_lora import attach_kv_lora, lora_parameters, save_kv_lora
-from mbc_cli.model.prefix import Prefix
-from tests.tiny_models import FAMILIES, VOCABULARY, language_model_config, save_language_model
+from mbc_cli.model.llm.backbone import Backbone
+from mbc_cli.model.llm.kv_lora import attach_kv_lora, lora_parameters, save_kv_lora
+from mbc_cli.model.llm.prefix import Prefix
+from tests.support.tiny_models import FAMILIES, VOCABULARY, language_model_config, save_language_model
 
 LORA = KvLoraConfig(rank=3, alpha=6, last_layers=2)
 BATCH, TOKENS, PREFIX = 4, 7, 3

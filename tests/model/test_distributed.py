@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.model.two_ranks import STEPS
-from tests.tiny_models import memory_config
+from tests.support.tiny_models import memory_config
+from tests.support.two_ranks import STEPS
 
 ROOT = Path(__file__).parents[2]
 # Codes used less than 0.9 of the mean are reset, so every step replaces some.
@@ -31,7 +31,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, quantizer in QUANTIZERS.items():
         config = memory_config(directory, quantizer=quantizer)
         (directory / f"{name}.json").write_text(config.model_dump_json())
-    command = [sys.executable, "-m", "tests.model.two_ranks"]
+    command = [sys.executable, "-m", "tests.support.two_ranks"]
     ranks = [
         subprocess.Popen(
             [*command, str(rank), str(directory)],

@@ -10,24 +10,24 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from mbc_cli.model.memory_model import MemoryModel
-from mbc_cli.model.text_codec import TextCodec
-from mbc_cli.model.whole_bank_model import WholeBankMemoryModel
-from tests.tiny_models import FAMILIES, SENTENCES, memory_config, save_t5
+from mbc_cli.model.tokenizers import Tokenizers
+from mbc_cli.model.whole_bank.model import WholeBankMemoryModel
+from tests.support.tiny_models import FAMILIES, SENTENCES, memory_config, save_t5
 
 QUESTIONS = ["Who opened the museum?", "Where?", "How many guests came to Lindholm?"]
 ANSWERS = ["Mira Okafor", "in Lindholm", "312"]
 
 
-def built(directory: Path, family: str = "gpt2", **changes: Any) -> tuple[WholeBankMemoryModel, TextCodec]:
+def built(directory: Path, family: str = "gpt2", **changes: Any) -> tuple[WholeBankMemoryModel, Tokenizers]:
     config = memory_config(directory, family, **changes)
     torch.manual_seed(6)
-    model, codec = MemoryModel.build(config)
+    model, tokenizers = MemoryModel.build(config)
     assert isinstance(model, WholeBankMemoryModel)
-    return model, codec
+    return model, tokenizers
 
 
 @pytest.fixture(scope="module")
-def built_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[WholeBankMemoryModel, TextCodec]:
+def built_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[WholeBankMemoryModel, Tokenizers]:
     return built(tmp_path_factory.mktemp("model"))
 
 
@@ -53,8 +53,8 @@ def test_other_shapes_train_and_answer(
         "question_t5": str(save_t5(tmp_path / "q", width=widths[1])),
         "document_tokens": 24,
     }
-    model, codec = built(tmp_path, **changes, amortization=amortization)
-    batch = codec.training_batch(SENTENCES[:2], QUESTIONS, ANSWERS, [0, 0, 1])
+    model, tokenizers = built(tmp_path, **changes, amortization=amortization)
+    batch = tokenizers.training_batch(SENTENCES[:2], QUESTIONS, ANSWERS, [0, 0, 1])
     optimizer = torch.optim.Adam(model.trainable_parameters(), lr=3e-3)
     losses = []
     for _ in range(8):
@@ -70,26 +70,26 @@ def test_other_shapes_train_and_answer(
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("codebook", ["shared", "per-slot"])
 def test_counts_read_as_the_vectors_they_count(tmp_path: Path, family: str, codebook: str) -> None:
-    model, codec = built(tmp_path, family, quantizer={"codes": 16, "codebook": codebook})
+    model, tokenizers = built(tmp_path, family, quantizer={"codes": 16, "codebook": codebook})
     model.eval()
     with torch.no_grad():
         for parameter in model.trainable_parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
-        documents = codec.encode_documents([f"{text} No. {i}." for i, text in enumerate(SENTENCES * 2)])
+        documents = tokenizers.encode_documents([f"{text} No. {i}." for i, text in enumerate(SENTENCES * 2)])
         output = model.quantize(model.encode_documents(documents.input_ids, documents.attention_mask))
         counts = torch.zeros(5, 1, 16, dtype=torch.int64)
         for row in output.codes:
             for slot, code in enumerate(row[:, 0].tolist()):
                 counts[slot, 0, code] += 1
-        asked = codec.encode_questions(QUESTIONS)
+        asked = tokenizers.encode_questions(QUESTIONS)
         question = model.encode_questions(asked.input_ids, asked.attention_mask)
         from_counts = model.whole_bank_prefix(question, counts)
         from_vectors = model.prefix_from_vectors(question, model.quantizer.decode(output.codes))
         assert torch.allclose(from_counts.states, from_vectors.states, atol=1e-5)
-        prompts = codec.encode_prompts(QUESTIONS)
+        prompts = tokenizers.encode_prompts(QUESTIONS)
         together = model.generate(from_counts, prompts.input_ids, prompts.attention_mask, max_new_tokens=4)
         for row, text in enumerate(QUESTIONS):
-            prompt = codec.encode_prompts([text])
+            prompt = tokenizers.encode_prompts([text])
             alone = model.generate(
                 from_counts[row : row + 1], prompt.input_ids, prompt.attention_mask, max_new_tokens=4
             )
@@ -101,20 +101,20 @@ def test_a_half_precision_llm_trains_float32_memory_modules(tmp_path: Path, fami
     config = memory_config(tmp_path, family)
     half = AutoModelForCausalLM.from_pretrained(config.base_model, dtype=torch.bfloat16)
     half.save_pretrained(config.base_model)
-    model, codec = MemoryModel.build(config)
+    model, tokenizers = MemoryModel.build(config)
     assert model.backbone.dtype == torch.bfloat16
     assert {parameter.dtype for parameter in model.trainable_parameters()} == {torch.float32}
     model.train().training_loss(
-        codec.training_batch(SENTENCES, QUESTIONS, ANSWERS, range(3))
+        tokenizers.training_batch(SENTENCES, QUESTIONS, ANSWERS, range(3))
     ).total.backward()
     assert all(parameter.grad is not None for parameter in model.trainable_parameters())
 
 
 def test_training_under_autocast_keeps_codes_and_losses_in_float32(
-    built_once: tuple[WholeBankMemoryModel, TextCodec],
+    built_once: tuple[WholeBankMemoryModel, Tokenizers],
 ) -> None:
-    model, codec = built_once
-    batch = codec.training_batch(SENTENCES, QUESTIONS, ANSWERS, range(3))
+    model, tokenizers = built_once
+    batch = tokenizers.training_batch(SENTENCES, QUESTIONS, ANSWERS, range(3))
     plain = model.eval().training_loss(batch).total
     with torch.autocast("cpu", torch.bfloat16):
         vectors = model.encode_documents(batch.document_ids, batch.document_mask)
@@ -124,12 +124,12 @@ def test_training_under_autocast_keeps_codes_and_losses_in_float32(
 
 
 def test_a_documents_codes_do_not_depend_on_its_batch(
-    built_once: tuple[WholeBankMemoryModel, TextCodec],
+    built_once: tuple[WholeBankMemoryModel, Tokenizers],
 ) -> None:
-    model, codec = built_once
+    model, tokenizers = built_once
     model.eval()
-    documents = codec.encode_documents(["Tarn.", *SENTENCES])
-    alone = codec.encode_documents(["Tarn."])
+    documents = tokenizers.encode_documents(["Tarn.", *SENTENCES])
+    alone = tokenizers.encode_documents(["Tarn."])
     with torch.no_grad():
         together = model.encode_documents(documents.input_ids, documents.attention_mask)[:1]
         single = model.encode_documents(alone.input_ids, alone.attention_mask)
@@ -142,9 +142,9 @@ def test_where_the_decoder_attends_to_padding_texts_are_always_padded_to_the_sam
 ) -> None:
     config = memory_config(tmp_path)
     changed = config.amortization.model_copy(update={"attend_to_padding": True})
-    model, codec = MemoryModel.build(config.model_copy(update={"amortization": changed}))
+    model, tokenizers = MemoryModel.build(config.model_copy(update={"amortization": changed}))
     model.eval()
-    alone, more = codec.encode_documents(["Tarn."]), codec.encode_documents(["Tarn.", *SENTENCES])
+    alone, more = tokenizers.encode_documents(["Tarn."]), tokenizers.encode_documents(["Tarn.", *SENTENCES])
     assert alone.input_ids.shape[1] == more.input_ids.shape[1] == 24
     with torch.no_grad():
         single = model.encode_documents(alone.input_ids, alone.attention_mask)
@@ -155,22 +155,22 @@ def test_where_the_decoder_attends_to_padding_texts_are_always_padded_to_the_sam
 
 
 def test_the_bank_of_a_training_batch_is_all_its_documents_whatever_the_question_asks(
-    built_once: tuple[WholeBankMemoryModel, TextCodec],
+    built_once: tuple[WholeBankMemoryModel, Tokenizers],
 ) -> None:
-    model, codec = built_once
+    model, tokenizers = built_once
     model.eval()
-    first = codec.training_batch(SENTENCES, QUESTIONS, ANSWERS, [0, 1, 2])
-    other = codec.training_batch(SENTENCES[::-1], QUESTIONS, ANSWERS, [2, 1, 0])
+    first = tokenizers.training_batch(SENTENCES, QUESTIONS, ANSWERS, [0, 1, 2])
+    other = tokenizers.training_batch(SENTENCES[::-1], QUESTIONS, ANSWERS, [2, 1, 0])
     with torch.no_grad():
         losses = [model.training_loss(batch).total for batch in (first, other)]
     assert torch.allclose(*losses, atol=1e-5)
 
 
 def test_counts_of_another_shape_or_all_zero_are_refused(
-    built_once: tuple[WholeBankMemoryModel, TextCodec],
+    built_once: tuple[WholeBankMemoryModel, Tokenizers],
 ) -> None:
-    model, codec = built_once
-    asked = codec.encode_questions(QUESTIONS)
+    model, tokenizers = built_once
+    asked = tokenizers.encode_questions(QUESTIONS)
     question = model.encode_questions(asked.input_ids, asked.attention_mask)
     with pytest.raises(ValueError, match=r"\(5, 1, 16\)"):
         model.whole_bank_prefix(question, torch.ones(5, 1, 15, dtype=torch.int64))
@@ -207,8 +207,8 @@ def test_the_fingerprint_changes_with_what_makes_the_codes_only(tmp_path: Path, 
     assert (model.fingerprint() != before) == (part in ("amortizer", "quantizer"))
 
 
-def test_progress_outside_its_range_is_refused(built_once: tuple[WholeBankMemoryModel, TextCodec]) -> None:
-    model, codec = built_once
-    batch = codec.training_batch(SENTENCES[:1], QUESTIONS[:1], ANSWERS[:1], [0])
+def test_progress_outside_its_range_is_refused(built_once: tuple[WholeBankMemoryModel, Tokenizers]) -> None:
+    model, tokenizers = built_once
+    batch = tokenizers.training_batch(SENTENCES[:1], QUESTIONS[:1], ANSWERS[:1], [0])
     with pytest.raises(ValueError, match=r"1\.5"):
         model.training_loss(batch, 1.5)

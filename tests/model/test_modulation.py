@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mbc_cli.model.backbone import BackboneShape
-from mbc_cli.model.modulation import Modulation, spread_slots
+from mbc_cli.model.llm.backbone import BackboneShape
+from mbc_cli.model.whole_bank.modulation import Modulation, spread_slots
 
 WIDTH = 12
 

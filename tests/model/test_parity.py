@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mbc_cli.model.aggregation import Bank
-from mbc_cli.model.whole_bank_model import WholeBankMemoryModel
-from tests.model.published import KINDS, Published
+from mbc_cli.model.whole_bank.aggregation import Bank
+from mbc_cli.model.whole_bank.model import WholeBankMemoryModel
+from tests.support.published import KINDS, Published
 
 TOLERANCE = 1e-4
 

@@ -11,15 +11,15 @@ import yaml
 
 import mbc_cli
 from mbc_cli.errors import MbcError, UsageError
-from mbc_cli.model.architectures import load_t5, model_config, t5_config
-from mbc_cli.model.backbone import Backbone
 from mbc_cli.model.build import count_parameters
 from mbc_cli.model.config import MemoryConfig
-from mbc_cli.model.kv_lora import lora_parameters
+from mbc_cli.model.llm.architectures import load_t5, model_config, t5_config
+from mbc_cli.model.llm.backbone import Backbone
+from mbc_cli.model.llm.kv_lora import lora_parameters
 from mbc_cli.model.memory_model import MemoryModel
-from mbc_cli.pipeline.training_config import TrainingConfig
 from mbc_cli.presets import load_preset
-from tests.tiny_models import FAMILIES, memory_config, save_language_model, save_t5
+from mbc_cli.training.config import TrainingConfig
+from tests.support.tiny_models import FAMILIES, memory_config, save_language_model, save_t5
 
 PRESETS = Path(mbc_cli.__file__).parent / "presets"
 # T, rank, alpha, adapted layers, document T5, question T5 (MBC, section 4).
@@ -41,7 +41,7 @@ LLM_PARAMETERS = {
 }
 MODERN = ("llama3.2-1b", "qwen2.5-0.5b")
 # What examples/train_news_lm.py trains ships with the package.
-NEWS_LM = model_config(str(Path(mbc_cli.__file__).parent / "demo" / "default_adapter" / "base"))
+NEWS_LM = model_config(str(Path(mbc_cli.__file__).parent / "default_adapters" / "news" / "base"))
 
 
 def preset(name: str) -> tuple[MemoryConfig, TrainingConfig]:
@@ -162,5 +162,5 @@ def test_quantising_without_bitsandbytes_is_one_clear_line(
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     with pytest.raises(MbcError, match="bitsandbytes") as raised:
         Backbone.from_pretrained(str(save_language_model(tmp_path)), quantize=quantize)
-    assert "pip install 'mbc[quantize]'" in str(raised.value)
+    assert "pip install 'mbc-memory[quantize]'" in str(raised.value)
     assert "\n" not in str(raised.value)

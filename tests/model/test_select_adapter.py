@@ -9,11 +9,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from mbc_cli.model.adapter_io import load_adapter, save_adapter
+from mbc_cli.model.adapter import load_adapter, save_adapter
 from mbc_cli.model.memory_model import MemoryModel
-from mbc_cli.model.select_model import SelectMemoryModel
-from mbc_cli.model.text_codec import TextCodec
-from tests.tiny_models import SENTENCES, select_config
+from mbc_cli.model.select.model import SelectMemoryModel
+from mbc_cli.model.tokenizers import Tokenizers
+from tests.support.tiny_models import SENTENCES, select_config
 
 # Slot pooling, a codebook for each slot, and the aggregated reading.
 SLOTS: dict[str, Any] = {
@@ -37,10 +37,10 @@ def reload_with_embeddings(directory: str, *, tied: bool) -> None:
     language_model.save_pretrained(directory)
 
 
-def read_from_codes(model: SelectMemoryModel, codec: TextCodec) -> tuple[torch.Tensor, ...]:
+def read_from_codes(model: SelectMemoryModel, tokenizers: Tokenizers) -> tuple[torch.Tensor, ...]:
     """Codes of some documents, their scores for the questions, and the answers from the best two."""
-    documents = codec.encode_documents(SENTENCES)
-    asked, prompts = codec.encode_questions(QUESTIONS), codec.encode_prompts(QUESTIONS)
+    documents = tokenizers.encode_documents(SENTENCES)
+    asked, prompts = tokenizers.encode_questions(QUESTIONS), tokenizers.encode_prompts(QUESTIONS)
     with torch.no_grad():
         codes = model.quantize(model.encode_documents(documents.input_ids, documents.attention_mask)).codes
         assert codes is not None
@@ -61,7 +61,7 @@ def test_a_loaded_adapter_gives_the_same_codes_scores_and_answers(
 ) -> None:
     config = select_config(tmp_path, family, **kind)
     reload_with_embeddings(config.base_model, tied=tied)
-    model, codec = MemoryModel.build(config)
+    model, tokenizers = MemoryModel.build(config)
     assert isinstance(model, SelectMemoryModel)
     transformer = model.backbone.transformer
     shared = transformer.get_input_embeddings().weight is transformer.get_output_embeddings().weight
@@ -69,15 +69,15 @@ def test_a_loaded_adapter_gives_the_same_codes_scores_and_answers(
     with torch.no_grad():
         for parameter in model.trainable_parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
-    untouched = read_from_codes(MemoryModel.build(config)[0].eval(), codec)  # type: ignore[arg-type]
-    saved = read_from_codes(model.eval(), codec)
-    save_adapter(model, tmp_path / "adapter", codec, {})
+    untouched = read_from_codes(MemoryModel.build(config)[0].eval(), tokenizers)  # type: ignore[arg-type]
+    saved = read_from_codes(model.eval(), tokenizers)
+    save_adapter(model, tmp_path / "adapter", tokenizers, {})
 
     adapter = load_adapter(tmp_path / "adapter")
 
     assert isinstance(adapter.model, SelectMemoryModel)
     assert adapter.model.fingerprint() == model.fingerprint()
-    loaded = read_from_codes(adapter.model, adapter.text_codec)
+    loaded = read_from_codes(adapter.model, adapter.tokenizers)
     for mine, its in zip(saved, loaded, strict=True):
         assert torch.equal(mine, its)
     assert not any(torch.equal(mine, its) for mine, its in zip(saved[:3], untouched[:3], strict=True))

@@ -7,8 +7,8 @@ import torch
 from pydantic import ValidationError
 
 from mbc_cli.model.config import MemoryConfig, QuantizerConfig
-from mbc_cli.model.slot_pooling import SlotAmortizer
-from tests.model.tiny_select_models import (
+from mbc_cli.model.select.slot_pooling import SlotAmortizer
+from tests.support.tiny_select_models import (
     KINDS,
     ONE_LEVEL,
     PREFIX_TOKENS,

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from mbc_cli.errors import MbcError
-from mbc_cli.model.backbone import Backbone
 from mbc_cli.model.build import build_memory_model
-from mbc_cli.model.kv_lora import lora_parameters
-from tests.model.tiny_select_models import (
+from mbc_cli.model.llm.backbone import Backbone
+from mbc_cli.model.llm.kv_lora import lora_parameters
+from tests.support.tiny_select_models import (
     BACKBONES,
     ONE_LEVEL,
     SLOTS,

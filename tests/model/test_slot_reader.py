@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mbc_cli.model.answer_head import AnswerHead
-from mbc_cli.model.backbone import Backbone
 from mbc_cli.model.config import QuantizerConfig
-from mbc_cli.model.layer_maps import LayerMaps
-from mbc_cli.model.prefix import Prefix
-from tests.model.tiny_select_models import BACKBONES, PREFIX_TOKENS, WIDTH, batch, build_kind
+from mbc_cli.model.llm.backbone import Backbone
+from mbc_cli.model.llm.prefix import Prefix
+from mbc_cli.model.select.answer_head import AnswerHead
+from mbc_cli.model.select.layer_maps import LayerMaps
+from tests.support.tiny_select_models import BACKBONES, PREFIX_TOKENS, WIDTH, batch, build_kind
 
 
 def test_a_prefix_value_adds_to_the_states_what_the_value_projection_says(each_backbone: str) -> None:

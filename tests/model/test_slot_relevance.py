@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from mbc_cli.model.select_model import SelectMemoryModel
-from mbc_cli.model.slot_relevance import SlotRelevance, relevance_loss
-from mbc_cli.model.soft_tokens import SoftTokenReader
-from tests.model.tiny_select_models import ONE_LEVEL, QUESTIONS, SLOTS, WIDTH, batch, build_kind, sharpen
+from mbc_cli.model.select.model import SelectMemoryModel
+from mbc_cli.model.select.relevance import SlotRelevance, relevance_loss
+from mbc_cli.model.select.soft_tokens import SoftTokenReader
+from tests.support.tiny_select_models import ONE_LEVEL, QUESTIONS, SLOTS, WIDTH, batch, build_kind, sharpen
 
 KIND = "tokens, soft-tokens by relevance, shared"
 

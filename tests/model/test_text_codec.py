@@ -9,29 +9,29 @@ import pytest
 import torch
 
 from mbc_cli.errors import MbcError
-from mbc_cli.model.text_codec import TextCodec, load_tokenizer
-from tests.tiny_models import SENTENCES, memory_config, save_language_model, save_t5
+from mbc_cli.model.tokenizers import Tokenizers, load_tokenizer
+from tests.support.tiny_models import SENTENCES, memory_config, save_language_model, save_t5
 
 QUESTIONS = ["Who opened the museum?", "Where?"]
 
 
 @pytest.fixture(scope="module")
-def codec(tmp_path_factory: pytest.TempPathFactory) -> TextCodec:
-    return TextCodec.from_pretrained(memory_config(tmp_path_factory.mktemp("codec"), answer_tokens=20))
+def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> Tokenizers:
+    return Tokenizers.from_pretrained(memory_config(tmp_path_factory.mktemp("tokenizers"), answer_tokens=20))
 
 
-def test_prompts_are_padded_on_the_left_and_answers_on_the_right(codec: TextCodec) -> None:
-    prompts = codec.encode_prompts(QUESTIONS)
-    answers = codec.encode_answers(QUESTIONS, ["Mira", "Lindholm, on 14 March"])
+def test_prompts_are_padded_on_the_left_and_answers_on_the_right(tokenizers: Tokenizers) -> None:
+    prompts = tokenizers.encode_prompts(QUESTIONS)
+    answers = tokenizers.encode_answers(QUESTIONS, ["Mira", "Lindholm, on 14 March"])
     assert prompts.attention_mask[:, -1].all()
     assert not prompts.attention_mask[1, 0]
     assert answers.attention_mask[:, 0].all()
     assert not answers.attention_mask.all()
 
 
-def test_training_reads_the_very_prompt_that_generation_starts_from(codec: TextCodec) -> None:
-    prompts = codec.encode_prompts(QUESTIONS)
-    answers = codec.encode_answers(QUESTIONS, ["Mira", "Lindholm"])
+def test_training_reads_the_very_prompt_that_generation_starts_from(tokenizers: Tokenizers) -> None:
+    prompts = tokenizers.encode_prompts(QUESTIONS)
+    answers = tokenizers.encode_answers(QUESTIONS, ["Mira", "Lindholm"])
     for row in range(2):
         prompt = prompts.input_ids[row][prompts.attention_mask[row] == 1]
         assert torch.equal(answers.input_ids[row, : len(prompt)], prompt)
@@ -39,54 +39,54 @@ def test_training_reads_the_very_prompt_that_generation_starts_from(codec: TextC
         assert answers.labels[row, len(prompt)] != -100
 
 
-def test_labels_spell_the_answer_and_its_end(codec: TextCodec) -> None:
-    answers = codec.encode_answers(QUESTIONS, [" Mira Okafor ", "Lindholm"])
+def test_labels_spell_the_answer_and_its_end(tokenizers: Tokenizers) -> None:
+    answers = tokenizers.encode_answers(QUESTIONS, [" Mira Okafor ", "Lindholm"])
     for row, text in enumerate(["Mira Okafor", "Lindholm"]):
         labels = answers.labels[row][answers.labels[row] != -100]
-        assert labels[-1] in codec.stop_tokens
-        assert codec.decode_answers(labels[None]) == [text]
+        assert labels[-1] in tokenizers.stop_tokens
+        assert tokenizers.decode_answers(labels[None]) == [text]
 
 
-def test_decoding_ends_at_the_first_stop_token(codec: TextCodec) -> None:
-    labels = codec.encode_answers(["?"], ["Tarn"]).labels
+def test_decoding_ends_at_the_first_stop_token(tokenizers: Tokenizers) -> None:
+    labels = tokenizers.encode_answers(["?"], ["Tarn"]).labels
     answer = labels[labels != -100]
-    assert codec.decode_answers(torch.cat([answer, answer])[None]) == ["Tarn"]
+    assert tokenizers.decode_answers(torch.cat([answer, answer])[None]) == ["Tarn"]
 
 
-def test_documents_are_cut_to_the_window_and_padded_to_the_longest(codec: TextCodec) -> None:
-    batch = codec.encode_documents(["Tarn", " ".join(SENTENCES)])
+def test_documents_are_cut_to_the_window_and_padded_to_the_longest(tokenizers: Tokenizers) -> None:
+    batch = tokenizers.encode_documents(["Tarn", " ".join(SENTENCES)])
     assert batch.input_ids.shape == (2, 24)
-    short = codec.encode_documents(["Tarn"])
+    short = tokenizers.encode_documents(["Tarn"])
     assert short.attention_mask.all()
     assert torch.equal(short.input_ids[0], batch.input_ids[0][batch.attention_mask[0] == 1])
 
 
-def test_token_offsets_cover_the_text_in_order(codec: TextCodec) -> None:
+def test_token_offsets_cover_the_text_in_order(tokenizers: Tokenizers) -> None:
     text = SENTENCES[0] + " Ünïcode ✓"
-    offsets = codec.token_offsets(text)
+    offsets = tokenizers.token_offsets(text)
     assert offsets[0][0] == 0
     assert offsets[-1][1] == len(text)
     assert offsets == sorted(offsets)
 
 
 def test_the_prompt_format_is_the_configurations(tmp_path: Path) -> None:
-    codec = TextCodec.from_pretrained(memory_config(tmp_path, prompt="Q {question} {braces} A"))
-    ids = codec.encode_prompts(["who {x}?"]).input_ids
-    assert codec.language_tokenizer.decode(ids[0]) == "Q who {x}? {braces} A"
+    tokenizers = Tokenizers.from_pretrained(memory_config(tmp_path, prompt="Q {question} {braces} A"))
+    ids = tokenizers.encode_prompts(["who {x}?"]).input_ids
+    assert tokenizers.language_tokenizer.decode(ids[0]) == "Q who {x}? {braces} A"
 
 
-def test_training_cuts_questions_and_answers_of_any_length(codec: TextCodec) -> None:
-    batch = codec.encode_answers(["who " * 500], ["because " * 500])
-    overhead = codec.encode_prompts([""]).input_ids.shape[1]
+def test_training_cuts_questions_and_answers_of_any_length(tokenizers: Tokenizers) -> None:
+    batch = tokenizers.encode_answers(["who " * 500], ["because " * 500])
+    overhead = tokenizers.encode_prompts([""]).input_ids.shape[1]
     assert batch.input_ids.shape[1] <= overhead + 18 + 20
     assert (batch.labels != -100).sum() == 20
 
 
-def test_it_is_read_back_from_disk_as_it_was(codec: TextCodec, tmp_path: Path) -> None:
-    codec.save(tmp_path)
-    again = TextCodec.load(codec.config, tmp_path)
+def test_it_is_read_back_from_disk_as_it_was(tokenizers: Tokenizers, tmp_path: Path) -> None:
+    tokenizers.save(tmp_path)
+    again = Tokenizers.load(tokenizers.config, tmp_path)
     for encode in ("encode_documents", "encode_questions", "encode_prompts"):
-        before, after = getattr(codec, encode)(SENTENCES), getattr(again, encode)(SENTENCES)
+        before, after = getattr(tokenizers, encode)(SENTENCES), getattr(again, encode)(SENTENCES)
         assert torch.equal(before.input_ids, after.input_ids)
         assert torch.equal(before.attention_mask, after.attention_mask)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from mbc_store import MemoryStore
 
-from store import MemoryStore
-from store.testing import SMALL
+from tests.support.store import SMALL
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mbc_store import MemoryStore
 
-from mbc_cli.app import main
-from store import MemoryStore
-from store.testing import SMALL, make_record, make_records, state_of
+from mbc_cli.cli.app import main
+from tests.support.store import SMALL, make_record, make_records, state_of
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import icechunk
 import pytest
+from mbc_store import MemoryStore, StoreError
+from mbc_store.creation import create_repository
+from mbc_store.errors import StoreExists
+from mbc_store.location import Location
 
-from store import MemoryStore, StoreError
-from store.creation import create_repository
-from store.errors import StoreExists
-from store.location import Location
-from store.testing import SMALL
+from tests.support.store import SMALL
 
 
 def test_a_place_that_cannot_be_written_is_named_with_the_reason(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def test_nothing_acknowledged_is_lost_when_a_writer_is_killed(tmp_path: Path) ->
     code = """
 import sys
 from pathlib import Path
-from store.testing import Faults
+from tests.support.store import Faults
 faults = Faults(Path(sys.argv[1]), seed=1)
 kills = 0
 while kills < 20 or faults.acknowledged <= 20:  # a busy machine does little between kills
@@ -49,7 +49,7 @@ def test_nothing_acknowledged_is_lost_when_the_power_goes(tmp_path: Path) -> Non
     code = """
 import sys
 from pathlib import Path
-from store.testing import Faults, PowerCutModel
+from tests.support.store import Faults, PowerCutModel
 root = Path(sys.argv[1])
 model = PowerCutModel(root, root.with_suffix(".durable"))
 faults = Faults(root, seed=2, wrap=model.install)
@@ -70,7 +70,7 @@ def test_writers_readers_and_collectors_do_not_disturb_each_other(tmp_path: Path
     code = """
 import sys
 from pathlib import Path
-from store.testing import run_crowd
+from tests.support.store import run_crowd
 print(len(run_crowd(Path(sys.argv[1]), writers=3, readers=2, collectors=1, changes=12)))
 """
     assert int(isolated(code, tmp_path / "store")) > 0
@@ -79,9 +79,9 @@ print(len(run_crowd(Path(sys.argv[1]), writers=3, readers=2, collectors=1, chang
 def test_a_full_disk_is_one_clear_error_and_changes_nothing(tmp_path: Path) -> None:
     code = """
 import resource, sys
-from store import MemoryStore
-from store.errors import StoreFull
-from store.testing import SMALL, make_record, make_records, state_of
+from mbc_store import MemoryStore
+from mbc_store.errors import StoreFull
+from tests.support.store import SMALL, make_record, make_records, state_of
 store = MemoryStore.create(sys.argv[1], SMALL)
 with store.transaction("load") as transaction:
     transaction.upsert(make_records(0, 5))
@@ -106,9 +106,9 @@ assert len(state_of(MemoryStore.open(sys.argv[1]))) == 6
 def test_a_read_only_folder_can_be_read_and_says_why_it_cannot_be_written() -> None:
     code = """
 import os, sys
-from store import MemoryStore
-from store.errors import StoreReadOnly
-from store.testing import SMALL, make_record, make_records, state_of
+from mbc_store import MemoryStore
+from mbc_store.errors import StoreReadOnly
+from tests.support.store import SMALL, make_record, make_records, state_of
 store = MemoryStore.create(sys.argv[1], SMALL)
 with store.transaction("load") as transaction:
     transaction.upsert(make_records(0, 5))

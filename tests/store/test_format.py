@@ -14,12 +14,12 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from mbc_store import MemoryStore, StoreConfig
+from mbc_store.codec import DamagedChunk, decode_chunk, empty_chunk, encode_chunk
+from mbc_store.errors import StoreCorrupt
+from mbc_store.layout import ArraySpec, array_specs
 
-from store import MemoryStore, StoreConfig
-from store.codec import DamagedChunk, decode_chunk, empty_chunk, encode_chunk
-from store.errors import StoreCorrupt
-from store.layout import ArraySpec, array_specs
-from store.testing import SMALL, make_record, make_records, state_of
+from tests.support.store import SMALL, make_record, make_records, state_of
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 
@@ -247,7 +247,7 @@ def test_a_strange_header_is_one_clear_error(store: MemoryStore, change: dict) -
 
 
 def test_no_part_of_the_store_unpickles_or_evaluates(store: MemoryStore) -> None:
-    import store as package
+    import mbc_store as package
 
     for path in Path(package.__file__).parent.rglob("*.py"):
         text = path.read_text()

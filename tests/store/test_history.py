@@ -6,10 +6,10 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from mbc_store import MemoryStore, StoreError
+from mbc_store.errors import StoreNotFound
 
-from store import MemoryStore, StoreError
-from store.errors import StoreNotFound
-from store.testing import make_record, make_records, state_of
+from tests.support.store import make_record, make_records, state_of
 
 
 @pytest.fixture

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import mbc_store.id_index as id_index
 import numpy as np
 import pytest
+from mbc_store import MemoryStore
+from mbc_store.columns import Columns
+from mbc_store.id_index import IdIndex, hash_ids
 
-import store.id_index as id_index
-from store import MemoryStore
-from store.columns import Columns
-from store.id_index import IdIndex, hash_ids
-from store.testing import SMALL, make_record, state_of
+from tests.support.store import SMALL, make_record, state_of
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mbc_store import MemoryStore, StoreError
+from mbc_store.codec import decode_chunk
+from mbc_store.errors import StoreInUse, StoreNotFound
+from mbc_store.layout import array_specs
 
-from store import MemoryStore, StoreError
-from store.codec import decode_chunk
-from store.errors import StoreInUse, StoreNotFound
-from store.layout import array_specs
-from store.testing import SMALL, make_record, make_records, state_of
+from tests.support.store import SMALL, make_record, make_records, state_of
 
 
 def fill(store: MemoryStore, count: int = 30) -> None:

@@ -10,13 +10,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from mbc_store import Counts, MemoryStore, StoreError, StoreInUse
+from mbc_store.commit import PURGING, wait_for_purge
+from mbc_store.errors import StoreExists, StoreNotFound
+from mbc_store.location import Location
 
-from store import Counts, MemoryStore, StoreError, StoreInUse
-from store.commit import PURGING, wait_for_purge
-from store.errors import StoreExists, StoreNotFound
-from store.location import Location
-from store.testing import SMALL, make_record, make_records, state_of
-from tests.store.google_server import GoogleServer, google_server
+from tests.support.google_server import GoogleServer, google_server
+from tests.support.store import SMALL, make_record, make_records, state_of
 
 SERVICE_ACCOUNT = "keeper@project.example"
 
@@ -184,8 +184,8 @@ def test_a_writer_that_was_overtaken_tries_again_on_the_new_head(bucket: str) ->
     attempts = []
 
     def change(session):
-        from store.columns import Columns
-        from store.transaction import apply_changes
+        from mbc_store.columns import Columns
+        from mbc_store.transaction import apply_changes
 
         attempts.append(session.snapshot_id)
         if len(attempts) == 1:

@@ -7,12 +7,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from mbc_store import MemoryStore, StoreError
+from mbc_store.columns import Columns
+from mbc_store.errors import StoreCorrupt, StoreExists, StoreNotFound
+from mbc_store.repair import RepairPlan, apply_repair, plan_repair
 
-from store import MemoryStore, StoreError
-from store.columns import Columns
-from store.errors import StoreCorrupt, StoreExists, StoreNotFound
-from store.repair import RepairPlan, apply_repair, plan_repair
-from store.testing import SMALL, make_record, make_records, state_of
+from tests.support.store import SMALL, make_record, make_records, state_of
 
 
 @pytest.fixture

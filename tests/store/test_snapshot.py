@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mbc_store import MemoryStore
+from mbc_store.filters import microseconds
+from mbc_store.snapshot import count_codes
+from mbc_store.waiting import wait
 
-from store import MemoryStore
-from store.filters import microseconds
-from store.snapshot import count_codes
-from store.testing import SMALL, make_record, make_records, state_of
-from store.waiting import wait
+from tests.support.store import SMALL, make_record, make_records, state_of
 
 DAY = 86_400_000_000
 

@@ -11,10 +11,10 @@ import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
+from mbc_store import MemoryStore, StoreError
+from mbc_store.snapshot import count_codes
 
-from store import MemoryStore, StoreError
-from store.snapshot import count_codes
-from store.testing import SMALL, make_record, state_of
+from tests.support.store import SMALL, make_record, state_of
 
 ids = st.sampled_from(["a", "b", "c", "dd", "é", "f/../g", "\0", "h" * 300])
 digests = st.integers(0, 2**64 - 1)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mbc_store import Counts, FingerprintMismatch, InvalidRecord, MemoryStore, StoreConfig, StoreError
+from mbc_store.columns import Columns
+from mbc_store.errors import StoreExists, StoreNotFound, StoreReadOnly
+from mbc_store.records import LAST_TIMESTAMP
+from mbc_store.snapshot import count_codes
 
-from store import Counts, FingerprintMismatch, InvalidRecord, MemoryStore, StoreConfig, StoreError
-from store.columns import Columns
-from store.errors import StoreExists, StoreNotFound, StoreReadOnly
-from store.records import LAST_TIMESTAMP
-from store.snapshot import count_codes
-from store.testing import SMALL, make_record, make_records, state_of
+from tests.support.store import SMALL, make_record, make_records, state_of
 
 
 def upsert(store: MemoryStore, *records) -> Counts:
@@ -217,7 +217,9 @@ def test_commits_of_one_open_store_see_what_others_and_failures_left(
     change(other, 8)
     change(store, 12)
     with monkeypatch.context() as broken:
-        broken.setattr("store.commit.move_head", lambda *_: exec("raise OSError(5, 'input/output error')"))
+        broken.setattr(
+            "mbc_store.commit.move_head", lambda *_: exec("raise OSError(5, 'input/output error')")
+        )
         with pytest.raises(StoreError, match="input/output error"):
             upsert(store, *make_records(100, 4))
     change(store, 16)

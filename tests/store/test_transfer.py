@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from mbc_store import Counts, FingerprintMismatch, MemoryStore, StoreError
+from mbc_store.errors import StoreExists, StoreNotFound
 
-from store import Counts, FingerprintMismatch, MemoryStore, StoreError
-from store.errors import StoreExists, StoreNotFound
-from store.testing import SMALL, make_record, make_records, state_of
+from tests.support.store import SMALL, make_record, make_records, state_of
 
 
 @pytest.fixture

@@ -96,7 +96,7 @@ def _hub_rows(split: str) -> Iterator[_Row]:
         raise MbcError(
             "dependency",
             "reading squad from the hub needs the package datasets",
-            "pip install 'mbc[datasets]', or name a JSON file in SQuAD's format",
+            "pip install 'mbc-memory[datasets]', or name a JSON file in SQuAD's format",
         ) from None
     try:
         rows = datasets.load_dataset(HUB_NAME, split=split)

@@ -1,0 +1,229 @@
+"""The ``mbc`` command: assembles the commands, applies settings, and turns failures into exit codes.
+
+Nothing heavy is imported here or at the top of the commands: ``mbc --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+import traceback
+import warnings
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mbc_cli.cli import output, settings
+from mbc_cli.errors import ExitCode, MbcError, UsageError
+
+# In the order of the help. A module holds a function of its own name, or `app` for a group of commands.
+COMMANDS = ("demo", "encode", "query", "adapt", "evaluate", "memory", "adapter", "doctor")
+SIGPIPE_EXIT_CODE = 141  # what a shell reports of a program whose reader has gone
+
+_QUIET = "Only data and errors."
+_VERBOSE = "Say more on stderr; show tracebacks."
+EXIT_CODES = (
+    "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but some input was skipped, "
+    "4 not in memory (query --require-memory, any of its questions), 130 interrupted."
+)
+
+
+def build_app() -> typer.Typer:
+    """Assemble the command tree."""
+    app = typer.Typer(
+        name="mbc",
+        help="Long-term memory for large language models that costs bytes, not gigabytes.",
+        epilog=EXIT_CODES,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"auto_envvar_prefix": "MBC", "help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    for name in COMMANDS:
+        module = import_module(f"mbc_cli.cli.commands.{name}")
+        if group := getattr(module, "app", None):
+            app.add_typer(group, name=name)
+        else:
+            app.command(name)(getattr(module, name))
+    return app
+
+
+def build_command() -> Any:
+    """Return the assembled command with ``--quiet`` and ``--verbose`` on every one of its commands."""
+    command = typer.main.get_command(build_app())
+    carrier = typer.Typer(add_completion=False)
+    carrier.command()(_verbosity_options)
+    common = [option for option in typer.main.get_command(carrier).params if option.name != "help"]
+    for leaf in leaf_commands(command).values():
+        leaf.params.extend(common)
+        leaf.help = _reflowed(leaf.help or "")
+        _hide_automatic_variables(leaf.params)
+    _hide_automatic_variables(command.params)
+    return command
+
+
+def _hide_automatic_variables(parameters: list[Any]) -> None:
+    """Show in the help only the variables that are named on purpose, not MBC_<COMMAND>_<OPTION>."""
+    for parameter in parameters:
+        if getattr(parameter, "envvar", None) is None:
+            parameter.show_envvar = False
+
+
+def _reflowed(text: str) -> str:
+    """Join the lines of each paragraph, for the help to wrap them at the terminal's width."""
+    paragraphs = inspect.cleandoc(text).split("\n\n")
+    return "\n\n".join(
+        paragraph if paragraph.startswith(" ") else " ".join(paragraph.split()) for paragraph in paragraphs
+    )
+
+
+def leaf_commands(command: Any, prefix: str = "") -> dict[str, Any]:
+    """Return every command that does something, by its full name such as ``"adapter info"``."""
+    leaves: dict[str, Any] = {}
+    for name, child in command.commands.items():
+        if hasattr(child, "commands"):
+            leaves |= leaf_commands(child, f"{prefix}{name} ")
+        else:
+            leaves[f"{prefix}{name}"] = child
+    return leaves
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run ``mbc`` and exit with its code; the console script's entry."""
+    output.tolerate_any_text()
+    try:
+        # Not in Typer's standalone mode, which shows errors in boxes of its own.
+        code = build_command().main(args=arguments, prog_name="mbc", standalone_mode=False)
+        if code == ExitCode.INTERRUPTED:
+            output.note("interrupted")
+        sys.exit(code or ExitCode.DONE)
+    except KeyboardInterrupt:
+        output.note("interrupted")
+        sys.exit(ExitCode.INTERRUPTED)
+    except output.ClosedPipe:
+        output.silence_closed_stdout()
+        sys.exit(SIGPIPE_EXIT_CODE)
+    except Exception as failure:
+        if type(failure).__name__ == "NoArgsIsHelpError":  # and the help has been shown
+            sys.exit(ExitCode.USAGE)
+        output.traceback("".join(traceback.format_exception(failure)))
+        known = as_mbc_error(failure)
+        output.error(known)
+        sys.exit(known.exit_code)
+
+
+def as_mbc_error(failure: Exception) -> MbcError:
+    """Return what the user is told about ``failure``. Library types are recognised without importing them."""
+    if isinstance(failure, MbcError):
+        return failure
+    if hasattr(failure, "format_message"):
+        return _wrong_usage(failure)
+    kind = type(failure)
+    package = kind.__module__.partition(".")[0]
+    if package == "mbc_store":
+        return MbcError("store", str(getattr(failure, "message", failure)), getattr(failure, "hint", None))
+    if kind.__name__ == "ValidationError" and package.startswith("pydantic"):
+        return UsageError(settings.validation_message(failure))
+    if kind.__name__ == "OutOfMemoryError" or isinstance(failure, MemoryError):
+        return MbcError("memory", "out of memory", "try a smaller --batch-size")
+    if isinstance(failure, OSError):
+        place = f"{failure.filename}: " if failure.filename else ""
+        return MbcError("system", f"{place}{failure.strerror or failure}")
+    reason = " ".join(str(failure).split())[:300]
+    return MbcError(
+        "internal",
+        f"internal error: {kind.__name__}: {reason}",
+        "run again with --verbose to see where, and report it",
+    )
+
+
+def _wrong_usage(failure: Any) -> UsageError:
+    """A wrong option or argument, as Typer reports it."""
+    message = " ".join(failure.format_message().split()).replace("Value error, ", "").rstrip(".")
+    context = getattr(failure, "ctx", None)
+    hint = f"see {context.command_path} --help" if context is not None else None
+    return UsageError(message[:1].lower() + message[1:], hint)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        output.write(f"mbc {version('mbc')}")
+        raise typer.Exit
+
+
+def _root(
+    context: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            envvar="MBC_CONFIG",
+            metavar="FILE",
+            help="YAML file of settings (mbc.yaml here, if any).",
+        ),
+    ] = None,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", envvar="MBC_QUIET", help=_QUIET)] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", envvar="MBC_VERBOSE", help=_VERBOSE)] = False,
+) -> None:
+    _set_verbosity(quiet, verbose)
+    path = config or (settings.DEFAULT_FILE if settings.DEFAULT_FILE.is_file() else None)
+    if path is not None:
+        options = {
+            name: [str(parameter.name) for parameter in leaf.params]
+            for name, leaf in leaf_commands(context.command).items()
+        }
+        context.default_map = settings.option_defaults(settings.read_yaml(path), options, str(path))
+        output.detail(f"settings from {path}")
+
+
+def _quiet_option(context: typer.Context, value: bool) -> None:
+    if value:
+        _set_verbosity(quiet=True, verbose=False)
+
+
+def _verbose_option(context: typer.Context, value: bool) -> None:
+    if value:
+        _set_verbosity(quiet=False, verbose=True)
+
+
+def _verbosity_options(
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", "-q", help=_QUIET, callback=_quiet_option, expose_value=False, is_eager=True),
+    ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose", "-v", help=_VERBOSE, callback=_verbose_option, expose_value=False, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Carries the two options that every command has; never run."""
+
+
+def _set_verbosity(quiet: bool, verbose: bool) -> None:
+    level = (
+        output.Verbosity.VERBOSE if verbose else output.Verbosity.QUIET if quiet else output.Verbosity.NORMAL
+    )
+    output.set_verbosity(level)
+    if not verbose:
+        # Libraries warn and draw bars as they like; ours is the only voice on stderr.
+        warnings.simplefilter("ignore")
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+        os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+if __name__ == "__main__":
+    main()

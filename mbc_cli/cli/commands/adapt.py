@@ -1,0 +1,142 @@
+"""``mbc adapt``: learn the memory modules for a frozen LLM."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mbc_cli.cli import output
+from mbc_cli.cli.bad_input_report import counted_bad_inputs, exit_if_skipped
+from mbc_cli.cli.calibration_report import describe_calibration
+from mbc_cli.cli.options import Device, Json, OnError
+from mbc_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from mbc_cli.training.loop import ProgressReport
+
+
+def adapt(
+    train: Annotated[
+        str,
+        typer.Argument(metavar="TRAIN", help="Documents, or a dataset's file.", show_default=False),
+    ],
+    output_directory: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="DIR", help="Where the adapter goes.", show_default=False),
+    ],
+    questions: Annotated[
+        str | None,
+        typer.Option("--questions", metavar="FILE", help="Questions on them, with answers."),
+    ] = None,
+    validation: Annotated[
+        str | None, typer.Option("--validation", metavar="FILE", help="Documents to validate on.")
+    ] = None,
+    validation_questions: Annotated[
+        str | None, typer.Option("--validation-questions", metavar="FILE", help="Questions to validate on.")
+    ] = None,
+    dataset: Annotated[
+        str,
+        typer.Option("--dataset", help="jsonl (two files); squad, streamingqa, archivalqa (one)."),
+    ] = "jsonl",
+    preset: Annotated[
+        str | None,
+        typer.Option("--preset", metavar="NAME|FILE", help="By name, or a YAML file."),
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Such as training.epochs=3. Repeatable."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint in --output.")
+    ] = False,
+    on_error: OnError = "skip",
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Learn a memory for a frozen LLM from documents, questions and answers; writes an adapter folder.
+
+    The LLM itself is not changed. A preset names it, with all dimensions and the training settings; --set
+    changes single keys. Metrics, and the best and last checkpoints, lie in the adapter's folder 'training'.
+    Validation also calibrates when an adapter that selects passages takes its memory to speak to a question.
+
+    Examples:
+
+      mbc adapt docs.jsonl --questions questions.jsonl --preset distilgpt2 -o news-adapter
+
+      mbc adapt train.csv --dataset streamingqa --preset gpt2-large --set training.epochs=10 -o adapter
+
+      mbc adapt docs.jsonl --questions questions.jsonl --preset distilgpt2 -o news-adapter --resume
+    """
+    from mbc_cli.corpus.datasets import load_dataset
+    from mbc_cli.presets import load_preset, preset_names
+
+    if preset is None:
+        raise UsageError("no preset is named", "name one with --preset: " + ", ".join(preset_names()))
+    settings = load_preset(preset, assignments or [])
+
+    bad = counted_bad_inputs(on_error)
+    data = load_dataset(dataset, documents=train, questions=questions, split="train", bad=bad)
+    held_out = None
+    if validation is not None:
+        loaded = load_dataset(dataset, documents=validation, questions=validation_questions, bad=bad)
+        held_out = (loaded.documents, loaded.questions)
+    elif validation_questions is not None:
+        raise UsageError("--validation-questions is given without --validation", "name the documents too")
+    output.note(f"{len(data.documents):,} documents and {len(data.questions):,} questions to learn from")
+
+    from mbc_cli.training.adapt import adapt as run
+
+    with output.progress("adapting", unit="steps") as advance:
+        on_progress = _shown(advance)
+        report = run(
+            settings.model,
+            settings.training,
+            data.documents,
+            data.questions,
+            held_out,
+            output_directory,
+            resume=resume,
+            device=device,
+            on_progress=on_progress,
+        )
+    found = report.calibration
+    fields: dict[str, Any] = asdict(replace(report, calibration=None)) | {
+        "directory": str(report.directory),
+        "calibration": None if found is None else found.model_dump(),
+        "skipped": bad.count,
+    }
+    if json:
+        output.write_json(fields)
+    else:
+        shown = fields | {"calibration": None if found is None else describe_calibration(found)}
+        output.write_fields({name.replace("_", " "): value for name, value in shown.items()})
+    selects = settings.model.aggregation.kind == "select" and settings.model.quantizer.kind != "none"
+    if selects and found is None:
+        output.warn(
+            "not calibrated: there was no validation, or too little to tell when the memory speaks to a "
+            "question, so queries always read it; mbc adapter calibrate does it with more documents"
+        )
+    exit_if_skipped(bad)
+
+
+def _shown(advance: output.Advance) -> Any:
+    """Return what moves the progress bar on, and tells of validations."""
+    done = 0
+
+    def on_progress(report: ProgressReport) -> None:
+        nonlocal done
+        advance(report.step - done, total=report.total_steps)
+        done = report.step
+        place = f"step {report.step}/{report.total_steps}"
+        learned = [] if report.loss is None else [f"loss {report.loss:.4f}"]
+        if report.validation is not None:
+            found = report.validation
+            tested = f"validation loss {found.loss:.4f}, EM {found.em:.1%}, F1 {found.f1:.1%}"
+            output.note(f"{place}: {'; '.join([*learned, tested])}")
+        elif learned and not output.stderr_is_terminal():
+            output.detail(f"{place}: {learned[0]}")
+
+    return on_progress

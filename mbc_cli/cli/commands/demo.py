@@ -1,0 +1,106 @@
+"""``mbc demo``: see the memory at work on news that nobody has read before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+
+from mbc_cli.cli import output
+from mbc_cli.cli.options import Adapter, Device, Json
+
+
+def demo(
+    documents: Annotated[int, typer.Option("--documents", min=1, help="News items to remember.")] = 1665,
+    questions: Annotated[int, typer.Option("--questions", min=1, help="Questions to ask about them.")] = 200,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Which news; the same seed, the same news.")] = 7,
+    held_out: Annotated[
+        bool,
+        typer.Option("--held-out-templates", help="Sentences and questions in forms training never showed."),
+    ] = False,
+    adapter: Adapter = None,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Remember invented news, ask about it with and without the memory, show what it weighs.
+
+    Names of people, companies and places are invented anew and occur in nothing the model was trained on,
+    so an answer can only come from the memory. Questions about other such news show whether it is noticed
+    that nothing in memory speaks to them.
+
+    Examples:
+
+      mbc demo
+
+      mbc demo --documents 100 --questions 20 --seed 3
+
+      mbc demo --held-out-templates --json
+    """
+    from mbc_cli.evaluation.demonstration import demonstrate
+    from mbc_cli.evaluation.report import as_json
+    from mbc_cli.memory import Memory
+
+    with TemporaryDirectory(prefix="mbc-demo-") as directory:
+        memory = Memory.create(Path(directory) / "demo.store", adapter, keep_text=False, device=device)
+        output.note(f"remembering {documents} invented news items, then asking {questions} questions ...")
+        shown = demonstrate(
+            memory,
+            documents=documents,
+            questions=questions,
+            seed=seed,
+            templates="held-out" if held_out else "seen",
+        )
+    stage = shown.evaluation.stages[-1]
+    sizes = [  # name in JSON, name in the table, bytes
+        ("raw_text", "raw text", shown.text_bytes),
+        ("text_zstd", "text, zstd", shown.zstd_text_bytes),
+        ("vectors_float32", "vectors, float32", shown.vector_bytes),
+        ("bank", "bank (codes on disk)", shown.code_bytes),
+        ("store_without_texts", "store without texts", shown.store_bytes),
+    ]
+    if json:
+        figures = as_json(shown.evaluation)["stages"][-1]
+        absent = {"questions": shown.absent_questions, "recognised": shown.recognised}
+        output.write_json(figures | {"absent": absent, "bytes": {name: size for name, _, size in sizes}})
+        return
+    for prediction in shown.evaluation.predictions[:5]:
+        mark = "right" if prediction.scores.exact_match else f"wrong, it is {prediction.question.answers[0]}"
+        output.write(f"Q: {prediction.question.question}\nA: {prediction.answer}  ({mark})")
+    output.write_table(
+        ["answered right", "of", "percent"],
+        [
+            ["with memory", *_share(stage.scores.exact_match, stage.questions)],
+            ["without memory", *_share(stage.baselines["none"].exact_match, stage.questions)],
+        ],
+    )
+    if shown.recognised is not None and stage.abstention is not None:
+        output.write_table(
+            ["found not to be in memory", "of", "percent"],
+            [
+                [
+                    "questions about other news",
+                    *_share(shown.recognised / shown.absent_questions, shown.absent_questions),
+                ],
+                [
+                    "questions about this news",
+                    *_share(stage.abstention.false_abstention_rate, stage.questions),
+                ],
+            ],
+        )
+    output.write_table(
+        ["what is kept", "bytes", "per document"],
+        [[label, size, round(size / stage.documents, 1)] for _, label, size in sizes],
+    )
+    output.write_table(
+        ["time", "milliseconds"],
+        [
+            ["per document encoded", round(1000 * stage.encode_seconds_per_document, 2)],
+            ["per question answered", round(1000 * stage.answer_seconds_per_question, 2)],
+        ],
+    )
+
+
+def _share(fraction: float, count: int) -> list[object]:
+    return [round(fraction * count), count, round(100 * fraction, 1)]

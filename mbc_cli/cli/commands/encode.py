@@ -1,0 +1,182 @@
+"""``mbc encode``: documents into the memory."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mbc_cli.cli import output
+from mbc_cli.cli.bad_input_report import counted_bad_inputs, exit_if_skipped
+from mbc_cli.cli.options import (
+    DEFAULT_STORE,
+    Adapter,
+    BaseModel,
+    BatchSize,
+    Device,
+    Json,
+    OnError,
+    Quantize,
+    Store,
+)
+from mbc_cli.corpus.formats import Format
+from mbc_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from mbc_cli.inference.encode import EncodeReport
+    from mbc_cli.memory import Memory
+
+
+def encode(
+    corpus: Annotated[
+        list[str],
+        typer.Argument(metavar="CORPUS...", help="Files, folders, or - for stdin.", show_default=False),
+    ],
+    store: Store = DEFAULT_STORE,
+    adapter: Adapter = None,
+    batch_size: BatchSize = 16,
+    commit_every: Annotated[int, typer.Option("--commit-every", min=1, help="Documents per commit.")] = 256,
+    window: Annotated[
+        int | None,
+        typer.Option("--window", min=1, help="Tokens per passage; by default all that fit."),
+    ] = None,
+    overlap: Annotated[
+        int | None,
+        typer.Option("--overlap", min=0, help="Tokens that neighbours share; by default an eighth."),
+    ] = None,
+    on_error: OnError = "skip",
+    keep_text: Annotated[
+        bool | None,
+        typer.Option(
+            "--keep-text/--no-keep-text",
+            help="Keep the documents' text beside their codes (when the store is created; by default yes).",
+        ),
+    ] = None,
+    format: Annotated[
+        Format | None,
+        typer.Option("--format", help="The input's format; by default its name tells. lines: a text a line."),
+    ] = None,
+    id_field: Annotated[str, typer.Option("--id-field", help="What the corpus calls the id.")] = "id",
+    text_field: Annotated[str, typer.Option("--text-field", help="... its text.")] = "text",
+    title_field: Annotated[str, typer.Option("--title-field", help="... its title.")] = "title",
+    timestamp_field: Annotated[str, typer.Option("--timestamp-field", help="... its time.")] = "timestamp",
+    device: Device = "auto",
+    base_model: BaseModel = None,
+    quantize: Quantize = None,
+    json: Json = False,
+) -> None:
+    """Put documents into the memory: one forward pass each, no training.
+
+    Reads JSONL, CSV, TSV, Parquet and text files, plain or compressed with gzip or zstd, and folders of
+    them. A document has an id and a text, and may have a title and a timestamp; all other fields become
+    metadata. Documents too long for the model become several passages. The same id with the same content
+    costs nothing, with other content replaces what was stored, so an interrupted run is simply run again.
+    Input that cannot be used is named and skipped, and the exit code is 3.
+
+    Examples:
+
+      mbc encode news.jsonl --store news.mbc
+
+      mbc encode archive/ notes.csv.gz --text-field body --timestamp-field date
+
+      echo "Mira Okafor opened the museum in Lindholm." | mbc encode - --store news.mbc
+    """
+    from mbc_store import MemoryStore
+
+    from mbc_cli.corpus.readers import files_passed_over, find_files, read_documents
+    from mbc_cli.corpus.records import FieldNames
+
+    if window is not None and overlap is not None and 2 * overlap >= window:
+        raise UsageError(f"--overlap {overlap} is not under half of --window {window}")
+    find_files(corpus, format)  # a wrong name is told before a model is loaded
+    if others := files_passed_over(corpus):
+        output.note(f"files of no known format, not read: {len(others):,}, such as {others[0]}")
+    bad = counted_bad_inputs(on_error)
+    names = FieldNames(id_field, text_field, title_field, timestamp_field)
+    documents = read_documents(corpus, bad, names=names, format=format)
+    if not MemoryStore.exists(store):
+        from mbc_cli.inference.encode import begun
+
+        documents = begun(documents, commit_every=commit_every)  # an early end must not leave an empty store
+    memory = _open_or_create(store, adapter, keep_text, device, base_model, quantize, window, overlap)
+    shown = 0
+    with output.progress("encoding") as advance:
+
+        def on_progress(report: EncodeReport) -> None:
+            nonlocal shown
+            advance(report.documents - shown)
+            shown = report.documents
+
+        report = memory.encode(
+            documents,
+            batch_size=batch_size,
+            commit_every=commit_every,
+            window=window,
+            overlap=overlap,
+            on_progress=on_progress,
+        )
+    if json:
+        rate = report.documents / report.seconds if report.seconds else 0.0
+        summary = {**asdict(report), "documents": report.documents, "documents_per_second": round(rate, 2)}
+        examples = [str(piece) for piece in bad.examples]
+        output.write_json(
+            {
+                "store": store,
+                "adapter": memory.adapter_name,
+                **summary,
+                "skipped": bad.count,
+                "skips": examples,
+            }
+        )
+    else:
+        _say(report, store, memory)
+    exit_if_skipped(bad)
+
+
+def _open_or_create(
+    store: str,
+    adapter: str | None,
+    keep_text: bool | None,
+    device: str,
+    base_model: str | None,
+    quantize: Quantize,
+    window: int | None,
+    overlap: int | None,
+) -> Memory:
+    from mbc_store import MemoryStore
+
+    from mbc_cli.memory import Memory
+
+    if not MemoryStore.exists(store):
+        memory = Memory.create(
+            store,
+            adapter,
+            keep_text=keep_text is not False,
+            device=device,
+            base_model=base_model,
+            quantize=quantize,
+            window=window,
+            overlap=overlap,
+        )
+        output.note(f"new store {store} for adapter {memory.adapter_name}")
+        return memory
+    memory = Memory.open(store, adapter, device=device, base_model=base_model, quantize=quantize)
+    if keep_text is not None and keep_text != memory.store.config.keep_text:
+        kept = "keeps" if memory.store.config.keep_text else "does not keep"
+        raise UsageError(
+            f"{store} {kept} text, which is settled when a store is created",
+            "leave the option out, or use another store",
+        )
+    return memory
+
+
+def _say(report: EncodeReport, store: str, memory: Memory) -> None:
+    parts = [f"{report.added:,} added", f"{report.replaced:,} replaced", f"{report.unchanged:,} unchanged"]
+    rate = f"{report.documents / report.seconds:,.0f} documents/s" if report.seconds else ""
+    output.write(
+        f"{store}: {', '.join(parts)}; {report.passages:,} passages in {report.seconds:.1f} s ({rate}); "
+        f"{memory.document_count:,} documents in all"
+    )
+    if not report.documents:
+        output.warn("the input held no documents")

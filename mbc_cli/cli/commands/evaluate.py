@@ -1,0 +1,182 @@
+"""``mbc evaluate``: encode a stream of documents, ask about them, report what was answered right."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from enum import StrEnum
+from json import dumps
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
+
+import typer
+
+from mbc_cli.cli import output
+from mbc_cli.cli.bad_input_report import counted_bad_inputs, exit_if_skipped
+from mbc_cli.cli.options import (
+    Adapter,
+    BaseModel,
+    BatchSize,
+    Device,
+    Json,
+    OnError,
+    Quantize,
+)
+from mbc_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from mbc_cli.evaluation.vector_memory import AnyMemory
+
+
+class Dataset(StrEnum):
+    """Where documents and questions come from."""
+
+    jsonl = "jsonl"
+    squad = "squad"
+    streamingqa = "streamingqa"
+    archivalqa = "archivalqa"
+
+
+class Baseline(StrEnum):
+    """What to compare with."""
+
+    none = "none"
+    vectors = "vectors"
+
+
+def evaluate(
+    dataset: Annotated[
+        Dataset, typer.Option("--dataset", help="squad without --documents is taken from the hub.")
+    ] = Dataset.jsonl,
+    documents: Annotated[
+        str | None, typer.Option("--documents", metavar="FILE", help="The stream, or the dataset's file.")
+    ] = None,
+    questions: Annotated[
+        str | None,
+        typer.Option("--questions", metavar="FILE", help="Questions with accepted answers (jsonl only)."),
+    ] = None,
+    split: Annotated[str, typer.Option("--split", help="Which part to take from the hub.")] = "validation",
+    adapter: Adapter = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            "--store", "-s", metavar="PATH", help="Keep the bank in this store; by default it is temporary."
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", min=1, help="Only the first N documents, and the questions about them."),
+    ] = None,
+    bank_sizes: Annotated[
+        str, typer.Option("--bank-sizes", metavar="N,N,...", help="Ask at these numbers of documents too.")
+    ] = "",
+    baseline: Annotated[
+        list[Baseline] | None,
+        typer.Option(
+            "--baseline",
+            help="Compare with the LLM untouched (none) or the bank before quantising (vectors). Repeatable.",
+        ),
+    ] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option("--predictions", metavar="FILE", help="Write every answer with its scores as JSONL."),
+    ] = None,
+    on_error: OnError = "skip",
+    batch_size: BatchSize = 16,
+    device: Device = "auto",
+    base_model: BaseModel = None,
+    quantize: Quantize = None,
+    json: Json = False,
+) -> None:
+    """Score a memory by the online-adaptation protocol.
+
+    Documents are encoded in their order, one forward pass each. Questions are asked once all documents they
+    name are in the bank, and answered greedily through the store on disk. Reported are exact match (strict,
+    SQuAD normalisation), the published prefix match, and token F1, in percent; with --bank-sizes also the
+    exact match on the first documents as later ones arrive; recall of the documents that hold the answer,
+    for adapters that select; bytes of codes per document as packed bits, the whole store's bytes on disk,
+    and the same vectors in float32; milliseconds per document and question.
+
+    The memory is always read here. For calibrated adapters it is counted what query would have done: how
+    many questions it would not have read the memory for (false abstentions), and for how many it would have
+    read another document's passage, had the documents that they name never been encoded (false answers).
+
+    Examples:
+
+      mbc evaluate --documents val.documents.jsonl --questions val.questions.jsonl --baseline none
+
+      mbc evaluate --dataset squad --documents dev-v1.1.json --limit 500 --bank-sizes 16,100,400
+
+      mbc evaluate --dataset streamingqa --documents test.csv --adapter runs/news --json
+    """
+    from mbc_cli.corpus.datasets import load_dataset
+
+    sizes = _sizes(bank_sizes)
+    bad = counted_bad_inputs(on_error)
+    data = load_dataset(dataset.value, documents=documents, questions=questions, split=split, bad=bad)
+    stream = data.documents[:limit]
+    if predictions is not None:
+        predictions.touch()  # a place that cannot be written is told before the work, not after it
+
+    # Not before the input is known to be readable: these take seconds to import.
+    from mbc_cli.evaluation.protocol import evaluate as run
+    from mbc_cli.evaluation.report import as_json, predictions_as_json, table
+
+    with ExitStack() as cleanup:
+        loading = _Loading(device=device, base_model=base_model, quantize=quantize)
+        memory = _memory(adapter, store, loading, cleanup)
+        output.note(f"{len(stream):,} documents, adapter {memory.adapter_name}")
+        result = run(
+            memory,
+            stream,
+            data.questions,
+            bank_sizes=sizes,
+            baselines=[each.value for each in baseline or []],
+            batch_size=batch_size,
+        )
+    if predictions is not None:
+        lines = [dumps(line, ensure_ascii=False) for line in predictions_as_json(result)]
+        predictions.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    if json:
+        output.write_json({"dataset": dataset.value, "adapter": memory.adapter_name, **as_json(result)})
+    else:
+        output.write_table(*table(result))
+    exit_if_skipped(bad)
+
+
+class _Loading(TypedDict):
+    """How to load the adapter's model."""
+
+    device: str
+    base_model: str | None
+    quantize: Literal["nf4", "int8"] | None
+
+
+def _sizes(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise UsageError(
+            f"--bank-sizes received {text!r}; accepted: numbers parted by commas, such as 16,100,400"
+        ) from None
+
+
+def _memory(adapter: str | None, store: str | None, loading: _Loading, cleanup: ExitStack) -> AnyMemory:
+    """The memory to evaluate: in ``store``, in a temporary one, or in vectors where there are no codes."""
+    from mbc_store import MemoryStore
+
+    from mbc_cli.evaluation.vector_memory import VectorMemory
+    from mbc_cli.memory import Memory
+
+    if store is not None and MemoryStore.exists(store):
+        return Memory.open(store, adapter, **loading)
+    if VectorMemory.is_needed(adapter):
+        if store is not None:
+            raise UsageError(
+                "the adapter has no quantiser: its bank is vectors in memory and cannot be kept in a store",
+                "leave out --store",
+            )
+        return VectorMemory.load(adapter, **loading)
+    directory = cleanup.enter_context(TemporaryDirectory(prefix="mbc-evaluate-"))
+    bank = Path(directory) / "bank.mbc" if store is None else store
+    return Memory.create(bank, adapter, keep_text=store is not None, **loading)

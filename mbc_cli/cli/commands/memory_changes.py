@@ -1,0 +1,325 @@
+"""The ``mbc memory`` commands that change a store. Those that take something away ask first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mbc_cli.cli import output
+from mbc_cli.cli.memory_options import (
+    At,
+    DryRun,
+    Yes,
+    age,
+)
+from mbc_cli.cli.options import DEFAULT_STORE, BatchSize, Device, Json, Store
+from mbc_cli.errors import ExitCode, MbcError
+
+
+def tell(fields: dict[str, Any], json: bool) -> None:
+    """Write what a command did."""
+    if json:
+        output.write_json(fields)
+    else:
+        output.write_fields({name.replace("_", " "): value for name, value in fields.items()})
+
+
+def tag(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The tag.", show_default=False)],
+    store: Store = DEFAULT_STORE,
+    at: At = None,
+    delete: Annotated[bool, typer.Option("--delete", help="Remove the tag instead.")] = False,
+    json: Json = False,
+) -> None:
+    """Give a snapshot a name, which also keeps it from being collected.
+
+    Examples:
+
+      mbc memory tag before-cleanup --store news.mbc
+
+      mbc memory tag may --at 2026-05-31
+    """
+    from mbc_store import MemoryStore
+
+    opened = MemoryStore.open(store)
+    if delete:
+        opened.delete_tag(name)
+        tell({"deleted": name}, json)
+    else:
+        tell({"tag": name, "snapshot": opened.tag(name, at)}, json)
+
+
+def rollback(
+    to: Annotated[
+        str, typer.Argument(metavar="TIME|TAG|SNAPSHOT", help="Where to go back to.", show_default=False)
+    ],
+    store: Store = DEFAULT_STORE,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Make an earlier snapshot the newest again. What came after it stays under a tag.
+
+    Examples:
+
+      mbc memory rollback before-cleanup --store news.mbc
+
+      mbc memory rollback 2026-05-01 --dry-run
+    """
+    from mbc_store import MemoryStore
+
+    opened = MemoryStore.open(store)
+    change = opened.diff(to)
+    plan: dict[str, Any] = {"documents_undone": len(change.added), "documents_returning": len(change.removed)}
+    plan |= {"documents_changing_back": len(change.changed), "snapshot": change.before}
+    if dry_run:
+        tell(plan, json)
+        return
+    if change.before != change.after:
+        gone, back = len(change.added), len(change.removed) + len(change.changed)
+        output.confirm(f"Roll back to {to}: {gone} documents go, {back} return?", yes=yes)
+    tell(plan | asdict(opened.rollback(change.before)), json)
+
+
+def compact(
+    store: Store = DEFAULT_STORE,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Delete all history and tags too, and forgotten data for good.")
+    ] = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Rewrite a memory without the passages of forgotten and replaced documents.
+
+    Examples:
+
+      mbc memory compact --store news.mbc
+
+      mbc memory compact --purge --yes
+    """
+    from mbc_store import MemoryStore
+
+    opened = MemoryStore.open(store)
+    found = opened.info()
+    plan: dict[str, Any] = {"forgotten_passages": found.dead_passages}
+    if purge:
+        plan |= {"commits_deleted": found.commits, "tags_deleted": list(found.tags)}
+    if dry_run:
+        tell(plan, json)
+        return
+    if purge:
+        tags = f" and {len(found.tags)} tags" if found.tags else ""
+        output.confirm(
+            f"Delete {found.commits} commits of history{tags} and everything forgotten for good?", yes=yes
+        )
+    done = opened.compact(purge=purge)
+    fields = {"rows_removed": done.rows_removed, "purged": done.purged}
+    tell(fields | (asdict(done.collected) if done.collected else {}), json)
+
+
+def gc(
+    store: Store = DEFAULT_STORE,
+    older_than: Annotated[
+        str, typer.Option("--older-than", metavar="AGE", help="History to let go: 30d, 12h, 0s...")
+    ] = "30d",
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Let old commits go and delete what nothing needs any more. The newest and tagged ones stay.
+
+    Memories that are being read, by this or other processes on this machine, are not disturbed.
+
+    Examples:
+
+      mbc memory gc --store news.mbc
+
+      mbc memory gc --older-than 0s --yes
+    """
+    from datetime import UTC, datetime
+
+    from mbc_store import MemoryStore
+
+    opened = MemoryStore.open(store)
+    keep = age("--older-than", older_than)
+    cutoff = datetime.now(UTC) - keep
+    expiring = sum(commit.time < cutoff and not commit.tags for commit in opened.history()[1:])
+    if dry_run:
+        tell({"commits_expiring": expiring}, json)
+        return
+    if expiring:
+        output.confirm(f"Let {expiring} commits go?", yes=yes)
+    tell(asdict(opened.gc(older_than=keep)), json)
+
+
+def import_(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="What export wrote.", show_default=False)],
+    store: Store = DEFAULT_STORE,
+    json: Json = False,
+) -> None:
+    """Add the documents of an exported memory; makes the store if there is none.
+
+    Examples:
+
+      mbc memory import news-export --store news.mbc
+
+      mbc memory import news-export --store s3://bucket/news
+    """
+    from mbc_store import MemoryStore
+    from mbc_store.portable import read_header
+
+    if MemoryStore.exists(store):
+        opened = MemoryStore.open(store)
+    else:
+        opened = MemoryStore.create(store, read_header(folder))
+    tell(asdict(opened.import_from(folder)), json)
+
+
+def copy(
+    destination: Annotated[
+        str,
+        typer.Argument(
+            metavar="DESTINATION", help="A new folder, s3://BUCKET/PREFIX or gs://...", show_default=False
+        ),
+    ],
+    store: Store = DEFAULT_STORE,
+    at: At = None,
+    json: Json = False,
+) -> None:
+    """Copy a memory, without its history, to a folder or object storage, or from there.
+
+    Credentials come from the environment (AWS_*, GOOGLE_*).
+
+    Examples:
+
+      mbc memory copy s3://bucket/news --store news.mbc
+
+      mbc memory copy news.mbc --store s3://bucket/news
+    """
+    from mbc_store import MemoryStore
+
+    copied = MemoryStore.open(store, at=at).copy_to(destination)
+    with copied.snapshot() as snapshot:
+        tell({"documents": snapshot.document_count, "destination": destination}, json)
+
+
+def merge(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Another memory.", show_default=False)],
+    store: Store = DEFAULT_STORE,
+    json: Json = False,
+) -> None:
+    """Add another memory's documents, encoded with the same adapter; of equal ids the newest stays.
+
+    Examples:
+
+      mbc memory merge yesterday.mbc --store news.mbc
+
+      mbc memory merge s3://archive/2025.mbc --store news.mbc --json
+    """
+    from mbc_store import MemoryStore
+
+    tell(asdict(MemoryStore.open(store).merge(MemoryStore.open(source))), json)
+
+
+def repair(
+    store: Store = DEFAULT_STORE, dry_run: DryRun = False, yes: Yes = False, json: Json = False
+) -> None:
+    """Bring a damaged memory back: says what would be kept and lost, and asks first.
+
+    What can be read stays; what only an earlier snapshot still holds is taken from there; counts and index
+    are made anew. Nothing is deleted.
+
+    Examples:
+
+      mbc memory repair --dry-run --store news.mbc
+
+      mbc memory repair --yes
+    """
+    from mbc_store import MemoryStore
+
+    plan = MemoryStore.plan_repair(store)
+    fields = asdict(plan)
+    if plan.action == "none" or dry_run:
+        tell(fields, json)
+        return
+    lost = "an unknown number of" if plan.lost_documents is None else str(plan.lost_documents)
+    output.confirm(
+        f"{len(plan.problems)} problems. {plan.action.capitalize()} {plan.snapshot}: keep {plan.documents} "
+        f"documents ({plan.recovered_documents} from earlier snapshots), lose {lost} documents, "
+        f"the texts of {plan.lost_details} and {plan.lost_commits} commits?",
+        yes=yes,
+    )
+    MemoryStore.repair(store, plan)
+    tell(fields, json)
+
+
+def reencode(
+    destination: Annotated[
+        str, typer.Argument(metavar="DESTINATION", help="The new memory.", show_default=False)
+    ],
+    adapter: Annotated[
+        str, typer.Option("--adapter", "-a", help="A folder, a hub id or 'default'.", show_default=False)
+    ],
+    store: Store = DEFAULT_STORE,
+    batch_size: BatchSize = 16,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Encode a memory's kept texts with another adapter into a new memory; the old one stays as it is.
+
+    An interrupted run is simply run again: it goes on where it stopped. Documents whose text is lost (after a
+    repair) are named and left out, and the exit code is 3.
+
+    Examples:
+
+      mbc memory reencode news-2.mbc --store news.mbc --adapter ./better-adapter
+
+      mbc memory reencode news-2.mbc --store news.mbc --adapter ./better-adapter --device cuda --json
+    """
+    from mbc_store import MemoryStore
+
+    from mbc_cli.corpus.documents import Document
+    from mbc_cli.memory import Memory
+
+    opened = MemoryStore.open(store)
+    if not opened.config.keep_text:
+        raise MbcError(
+            "store", f"{store} keeps no texts, so it cannot be encoded anew", "encode the original documents"
+        )
+    target = (
+        Memory.open(destination, adapter, device=device)
+        if MemoryStore.exists(destination)
+        else Memory.create(destination, adapter, device=device)
+    )
+    with opened.snapshot() as snapshot, output.progress("encoding", total=snapshot.document_count) as advance:
+        without_text: list[str] = []
+
+        def texts() -> Iterator[Document]:
+            for stored in snapshot.iter_documents():
+                if stored.text:
+                    yield Document(stored.id, stored.text, stored.title, stored.timestamp, stored.metadata)
+                else:
+                    without_text.append(stored.id)
+                    output.warn(f"document {stored.id!r} has no text left")
+
+        done = 0
+
+        def on_progress(report: Any) -> None:
+            nonlocal done
+            now = report.added + report.replaced + report.unchanged
+            advance(now - done)
+            done = now
+
+        report = target.encode(texts(), batch_size=batch_size, on_progress=on_progress)
+    counts = {"added": report.added, "replaced": report.replaced, "unchanged": report.unchanged}
+    tell(counts | {"without_text": len(without_text)}, json)
+    if without_text:
+        raise typer.Exit(ExitCode.SKIPPED_INPUT)
+
+
+COMMANDS = (tag, rollback, compact, gc, import_, copy, merge, repair, reencode)

@@ -1,0 +1,280 @@
+"""``mbc query``: questions to the memory."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mbc_cli.cli import output
+from mbc_cli.cli.bad_input_report import counted_bad_inputs, exit_if_skipped
+from mbc_cli.cli.memory_options import At, Since, Until, WhereOption, conditions, moment
+from mbc_cli.cli.options import (
+    DEFAULT_STORE,
+    Adapter,
+    BaseModel,
+    BatchSize,
+    Device,
+    Json,
+    OnError,
+    Quantize,
+    Store,
+)
+from mbc_cli.errors import ExitCode, MbcError, UsageError
+
+if TYPE_CHECKING:
+    from mbc_cli.corpus.bad_input import BadInputs
+    from mbc_cli.inference.answer import Answer, AnswerStream
+    from mbc_cli.memory import Memory
+
+
+def query(
+    questions: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="QUESTION...",
+            help="Questions, or - for stdin: one a line, or JSONL with a field 'question'.",
+            show_default=False,
+        ),
+    ],
+    store: Store = DEFAULT_STORE,
+    adapter: Adapter = None,
+    sources: Annotated[
+        bool, typer.Option("--sources", help="Show the passages each answer was read from.")
+    ] = False,
+    top_k: Annotated[
+        int | None,
+        typer.Option("--top-k", min=1, help="Passages read per question; by default the adapter's."),
+    ] = None,
+    require_memory: Annotated[
+        bool,
+        typer.Option("--require-memory", help="Do not answer what is not in memory; then exit with 4."),
+    ] = False,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--threshold",
+            metavar="P",
+            min=0,
+            max=1,
+            help="Read the memory only where it speaks to the question with this probability or more; 0 is "
+            "always. By default the adapter's calibration decides.",
+        ),
+    ] = None,
+    since: Since = None,
+    until: Until = None,
+    where: WhereOption = None,
+    at: At = None,
+    stream: Annotated[
+        bool | None,
+        typer.Option(
+            "--stream/--no-stream",
+            help="Show text as it comes; by default on a terminal.",
+            show_default=False,
+        ),
+    ] = None,
+    batch_size: BatchSize = 16,
+    on_error: OnError = "skip",
+    device: Device = "auto",
+    base_model: BaseModel = None,
+    quantize: Quantize = None,
+    json: Json = False,
+) -> None:
+    """Ask the memory questions; the frozen LLM answers from what was encoded.
+
+    Answers go to stdout, one a line in the order of the questions; with --json as JSONL with the question,
+    the sources, and whether the answer is from memory.
+
+    Where nothing in memory speaks to a question, the LLM answers untouched and a line on stderr says so; with
+    --require-memory there is no answer (an empty line among those to several questions, null in JSON) and
+    the exit code is 4, also if only one of many questions is concerned. Adapters that select passages tell
+    it by the best passage's score, once calibrated; others only that the memory, or what may be read of it,
+    is empty.
+
+    Examples:
+
+      mbc query "Who opened the museum in Lindholm?" --store news.mbc --sources
+
+      mbc query - --json < questions.txt | jq .answer
+
+      mbc query "Who is the mayor?" --since 2026-05-01 --where source=gazette --require-memory
+    """
+    from mbc_store import MemoryStore
+
+    if stream and json:
+        raise UsageError("--stream shows text and --json writes JSON", "leave one of them out")
+    choice = _Choice(
+        top_k,
+        moment("--since", since),
+        moment("--until", until),
+        conditions(where),
+        threshold,
+        require_memory,
+    )
+    bad = counted_bad_inputs(on_error)
+    asked = _from_stdin(bad) if questions == ["-"] else _from_arguments(questions)
+    MemoryStore.open(store, at=at)  # a wrong path is told before torch is imported, which takes seconds
+
+    from mbc_cli.memory import Memory
+
+    memory = Memory.open(store, adapter, device=device, quantize=quantize, base_model=base_model, at=at)
+    if memory.adapter_name == "default":
+        output.note(
+            "answering with the bundled default adapter (mbc adapter info default says what it can do)"
+        )
+    if sources and not memory.selects:
+        output.warn("this adapter reads the whole bank at once, so its answers name no sources")
+    as_it_comes = output.stdout_is_terminal() and not json if stream is None else stream
+    single = len(questions) == 1 and questions != ["-"]
+    show = _Show(json=json, sources=sources, single=single)
+    if questions == ["-"] and sys.stdin.isatty():
+        batch_size = 1
+    if as_it_comes:
+        for question in asked:
+            _stream_one(memory, question, choice, show)
+    else:
+        for batch in _batches(asked, batch_size):
+            for question, answer in _answers(memory, batch, choice, batch_size, bad):
+                show.answer(question, answer)
+    if show.abstained:
+        raise typer.Exit(ExitCode.NOT_IN_MEMORY)
+    exit_if_skipped(bad)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A question with its place in the input, and its record's id if it had one."""
+
+    text: str
+    place: str
+    id: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """Which documents may be read, how many passages, and when."""
+
+    top_k: int | None
+    since: int | None
+    until: int | None
+    where: dict[str, str]
+    threshold: float | None
+    require_memory: bool
+
+
+@dataclass(slots=True)
+class _Show:
+    """Writes answers as the options ask for, and counts those withheld."""
+
+    json: bool
+    sources: bool
+    single: bool
+    abstained: int = 0
+
+    def answer(self, question: _Asked, answer: Answer) -> None:
+        """Show an answer that is there as a whole."""
+        self.before(question, answer)
+        if self.json:
+            fields = asdict(answer)
+            text = fields.pop("text")
+            identity = {} if question.id is None else {"id": question.id}
+            told = {"question": fields.pop("question"), "answer": None if answer.abstained else text}
+            output.write_json(identity | told | fields)
+            return
+        if not answer.abstained or not self.single:  # line n belongs to question n
+            output.write(answer.text)
+        self.after(answer)
+
+    def before(self, question: _Asked, answer: Answer | AnswerStream) -> None:
+        """What stands above the text: the question, and a word where the answer is not from memory."""
+        self.abstained += answer.abstained
+        if not self.single and not self.json and output.stdout_is_terminal():
+            output.write(f"> {question.text}")
+        if answer.abstained or not (answer.from_memory or self.json):  # JSON says the latter by itself
+            what = "no answer is given" if answer.abstained else "the LLM answers without it"
+            output.note(f"not in memory: {what} ({question.text})")
+
+    def after(self, answer: Answer) -> None:
+        """What stands below the text."""
+        if self.sources:
+            for source in answer.sources:
+                title = f" {source.title!r}" if source.title else ""
+                output.write(
+                    f"    {source.document_id}{title}, passage {source.passage} "
+                    f"({source.start}-{source.end}), score {source.score:.3f}"
+                )
+                if source.text:
+                    output.write(f"      {_shortened(source.text)}")
+
+
+def _answers(
+    memory: Memory, batch: Sequence[_Asked], choice: _Choice, batch_size: int, bad: BadInputs
+) -> Iterator[tuple[_Asked, Answer]]:
+    """Answer a batch; if one of its questions cannot be asked, leave out that one alone."""
+    try:
+        answers = memory.answer(
+            [question.text for question in batch], batch_size=batch_size, **asdict(choice)
+        )
+    except MbcError as failure:
+        if failure.kind != "input":
+            raise
+        if len(batch) == 1:
+            bad.add(batch[0].place, failure.message)
+            return
+        for question in batch:
+            yield from _answers(memory, [question], choice, batch_size, bad)
+    else:
+        yield from zip(batch, answers, strict=True)
+
+
+def _stream_one(memory: Memory, question: _Asked, choice: _Choice, show: _Show) -> None:
+    pieces = memory.answer_stream(question.text, **asdict(choice))
+    show.before(question, pieces)
+    for piece in pieces:
+        output.write(piece, end="")
+    if not pieces.abstained or not show.single:
+        output.write("")
+    show.after(pieces.answer)
+
+
+def _from_arguments(questions: Sequence[str]) -> Iterator[_Asked]:
+    if "-" in questions:
+        raise UsageError("- (stdin) is given beside other questions", "give one or the other")
+    for position, text in enumerate(questions, start=1):
+        if not text.strip():
+            raise UsageError(f"question {position} is empty")
+    return iter([_Asked(text.strip(), f"question {place}") for place, text in enumerate(questions, start=1)])
+
+
+def _from_stdin(bad: BadInputs) -> Iterator[_Asked]:
+    from mbc_cli.corpus.bad_input import BadRecord
+    from mbc_cli.corpus.formats import guess_stream_format, read_jsonl, read_lines
+    from mbc_cli.corpus.records import question_text
+    from mbc_cli.corpus.streams import STDIN, open_stream
+
+    with open_stream(STDIN) as stream:
+        if guess_stream_format(stream) != "jsonl":
+            for place, record in read_lines("stdin", stream, bad):
+                yield _Asked(question_text(record, "text"), place)
+            return
+        for place, record in read_jsonl("stdin", stream, bad):
+            try:
+                text = question_text(record)
+            except BadRecord as reason:
+                bad.add(place, str(reason))
+            else:
+                yield _Asked(text, place, record.get("id") if isinstance(record, dict) else None)
+
+
+def _batches(asked: Iterator[_Asked], size: int) -> Iterator[list[_Asked]]:
+    while batch := list(islice(asked, size)):
+        yield batch
+
+
+def _shortened(text: str, longest: int = 160) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= longest else line[: longest - 1] + "…"

@@ -1,0 +1,118 @@
+"""Where an adapter comes from: the bundled default, a directory, or the Hugging Face hub."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from mbc_cli.errors import MbcError
+
+if TYPE_CHECKING:
+    from mbc_cli.model.adapter import LoadedAdapter
+
+Quantize = Literal["nf4", "int8"]
+
+DEFAULT_ADAPTER = "default"
+CONFIG_FILE = "config.yaml"
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterLocation:
+    """A readable adapter directory, and the name by which a store can find it again.
+
+    ``name`` is ``"default"``, an absolute path, or a hub id with its revision (``owner/name@revision``).
+    """
+
+    directory: Path
+    name: str
+
+
+def resolve_adapter(adapter: str | Path | None = None) -> AdapterLocation:
+    """Return the directory of ``adapter``, downloading it if it is a hub id; None is the bundled default.
+
+    A directory of that name goes before the hub, so ``./owner/name`` on disk is never shadowed.
+
+    Raises:
+        MbcError: there is no such adapter, or the hub cannot be reached.
+    """
+    name = DEFAULT_ADAPTER if adapter is None else str(adapter)
+    if name == DEFAULT_ADAPTER:
+        return AdapterLocation(_bundled_directory(), DEFAULT_ADAPTER)
+    directory = Path(name).expanduser()
+    if directory.is_dir():
+        return AdapterLocation(_checked(directory.resolve()), str(directory.resolve()))
+    if _HUB_ID.fullmatch(name):
+        return AdapterLocation(_checked(_download(name)), name)
+    raise MbcError(
+        "adapter",
+        f"adapter {name!r} is no directory",
+        "give a directory written by `mbc adapt`, a hub id such as owner/name, or 'default'",
+    )
+
+
+def load_on(
+    location: AdapterLocation,
+    device: str,
+    quantize: Quantize | None = None,
+    base_model: str | None = None,
+) -> LoadedAdapter:
+    """Load the adapter's model on ``device``, where ``"auto"`` is a GPU if there is one.
+
+    Raises:
+        MbcError: the adapter, its LLM or the device is not to be had.
+    """
+    import torch
+
+    from mbc_cli.model.adapter import load_adapter
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # unknown name, no such GPU, built without CUDA
+        reason = str(error).strip().partition("\n")[0]
+        raise MbcError("device", f"device {device!r} cannot be used: {reason}", "use cpu or auto") from error
+    return load_adapter(location.directory, base_model_override=base_model, device=device, quantize=quantize)
+
+
+def _bundled_directory() -> Path:
+    # The package is installed as plain files (the weights are memory-mapped), so its path can be used.
+    directory = Path(str(resources.files("mbc_cli"))) / "default_adapters" / "news"
+    if not (directory / CONFIG_FILE).is_file():
+        raise MbcError(
+            "adapter",
+            "this installation carries no default adapter",
+            "name one with --adapter, or install the released package of mbc",
+        )
+    return directory
+
+
+def _checked(directory: Path) -> Path:
+    if not (directory / CONFIG_FILE).is_file():
+        raise MbcError(
+            "adapter",
+            f"{directory} is not an adapter: it holds no {CONFIG_FILE}",
+            "give a directory written by `mbc adapt` or `mbc adapter import-reference`",
+        )
+    return directory
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    repository, _, revision = name.partition("@")
+    try:
+        # safetensors, YAML and JSON only: nothing in an adapter is ever executed.
+        patterns = ["*.safetensors", "*.yaml", "*.json", "*.txt", "*.model", "*.md"]
+        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=patterns))
+    except (OSError, ValueError) as error:  # the hub's own errors derive from these
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise MbcError(
+            "adapter",
+            f"cannot get adapter {name!r} from the hub: {reason}",
+            "check the name and the network, or give the path of a local adapter directory",
+        ) from error

@@ -1,0 +1,198 @@
+"""Documents become codes in the store: one forward pass per passage, no gradients.
+
+Work goes in chunks of ``commit_every`` documents. Each chunk is one transaction, so an interrupted run loses
+at most the chunk it was in, and running it again skips everything already stored with equal content.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+
+import numpy as np
+import torch
+from mbc_store import DocumentRecord, MemoryStore
+
+from mbc_cli.corpus.documents import Document, document_digest
+from mbc_cli.errors import MbcError
+from mbc_cli.inference.forward import Windows, context_vectors
+from mbc_cli.model.config import MemoryConfig
+from mbc_cli.model.memory_model import MemoryModel
+from mbc_cli.model.tokenizers import Tokenizers
+
+# Characters of text held at once: a chunk ends early when its documents are long.
+CHUNK_CHARACTERS = 16_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class EncodeReport:
+    """What happened to the documents so far; ``seconds`` is wall-clock time, reading included."""
+
+    added: int = 0
+    replaced: int = 0
+    unchanged: int = 0
+    passages: int = 0
+    commits: int = 0
+    seconds: float = 0.0
+
+    @property
+    def documents(self) -> int:
+        """Documents dealt with, whatever became of them."""
+        return self.added + self.replaced + self.unchanged
+
+
+def encode(
+    model: MemoryModel,
+    tokenizers: Tokenizers,
+    store: MemoryStore,
+    documents: Iterable[Document],
+    *,
+    batch_size: int = 16,
+    commit_every: int = 256,
+    window: int | None = None,
+    overlap: int | None = None,
+    on_progress: Callable[[EncodeReport], None] | None = None,
+) -> EncodeReport:
+    """Store the codes of ``documents``; an id already stored with equal content costs no forward pass.
+
+    That holds for equal content in other windows as well: a stored document keeps the passages it has.
+
+    Args:
+        documents: read once, lazily; at most ``commit_every`` of them are held at a time. Where one chunk
+            holds an id twice, the later document counts.
+        batch_size: passages per forward pass.
+        window: longest passage in tokens; None is all the adapter reads.
+        overlap: tokens that neighbouring passages share; None is an eighth of the window.
+        on_progress: called with the report so far after every commit.
+
+    Raises:
+        MbcError: the adapter has no quantiser, so there are no codes to store.
+        UsageError: ``window`` or ``overlap`` does not fit the adapter.
+        ValueError: ``batch_size`` or ``commit_every`` is below 1, or ``overlap`` is not under half the
+            window.
+        StoreError: the store cannot be written. Everything committed before stays.
+    """
+    if batch_size < 1 or commit_every < 1:
+        raise ValueError(f"batch_size={batch_size} and commit_every={commit_every}: both must be at least 1")
+    require_codes(model.config)
+    windows = Windows.of(model, tokenizers, window, overlap)
+    start = time.perf_counter()
+    report = EncodeReport(seconds=0.0)
+    for chunk in _chunks(documents, commit_every):
+        changed = _changed(store, chunk)
+        records = encode_records(model, tokenizers, changed, windows=windows, batch_size=batch_size)
+        with store.transaction(f"encode {len(records)} documents") as transaction:
+            transaction.upsert(records)
+        counts = transaction.counts
+        report = replace(
+            report,
+            added=report.added + counts.added,
+            replaced=report.replaced + counts.replaced,
+            unchanged=report.unchanged + len(chunk) - len(records) + counts.unchanged,
+            passages=report.passages + sum(len(record.codes) for record in records),
+            commits=report.commits + bool(counts.changes),
+            seconds=time.perf_counter() - start,
+        )
+        if on_progress is not None:
+            on_progress(report)
+    return report
+
+
+def begun(documents: Iterable[Document], *, commit_every: int) -> Iterator[Document]:
+    """``documents``, those of the first commit read already: what ends the run there ends it now."""
+    rest = iter(documents)
+    return chain(next(_chunks(rest, commit_every), []), rest)
+
+
+def require_codes(config: MemoryConfig) -> None:
+    """Raise MbcError if an adapter makes no codes: its bank of plain vectors (MAC) cannot be stored."""
+    if config.quantizer.kind == "none":
+        raise MbcError(
+            "adapter",
+            "this adapter has no quantiser (quantizer.kind is 'none'): its documents have no codes to store",
+            "use an adapter with quantizer.kind vq or rvq",
+        )
+
+
+def encode_records(
+    model: MemoryModel,
+    tokenizers: Tokenizers,
+    documents: Sequence[Document],
+    *,
+    windows: Windows,
+    batch_size: int,
+) -> list[DocumentRecord]:
+    """Encode ``documents`` without storing them; the records come in the same order."""
+    passages = [windows.split(tokenizers, document) for document in documents]
+    texts = [passage.text for group in passages for passage in group]
+    codes, errors = encode_texts(model, tokenizers, texts, batch_size=batch_size)
+    records = []
+    first = 0
+    for document, group in zip(documents, passages, strict=True):
+        rows = slice(first, first + len(group))
+        first += len(group)
+        records.append(
+            DocumentRecord(
+                id=document.id,
+                codes=codes[rows],
+                spans=np.array([(p.start, p.end) for p in group], dtype=np.int64).reshape(-1, 2),
+                digest=document_digest(document),
+                text=document.text,
+                title=document.title,
+                timestamp=document.timestamp,
+                metadata=document.metadata,
+                quantization_error=float(errors[rows].mean()) if group else None,
+            )
+        )
+    return records
+
+
+@torch.inference_mode()
+def encode_texts(
+    model: MemoryModel, tokenizers: Tokenizers, texts: Sequence[str], *, batch_size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the codes (passages, T, L) uint16 and the quantisation errors (passages,) float32 of ``texts``.
+
+    The error is the mean squared difference between the context vectors and what their codes decode to.
+    """
+    config = model.config
+    codes = np.zeros((len(texts), config.context_vectors, config.quantizer.levels), dtype=np.uint16)
+    errors = np.zeros(len(texts), dtype=np.float32)
+    for indices, vectors in context_vectors(model, tokenizers, texts, batch_size=batch_size):
+        quantized = model.quantize(vectors)
+        assert quantized.codes is not None, "require_codes is checked before anything is encoded"
+        codes[indices] = quantized.codes.cpu().numpy().astype(np.uint16)
+        error = (vectors - quantized.quantized.float()).square().mean(dim=(1, 2))
+        errors[indices] = error.cpu().numpy()
+    return codes, errors
+
+
+def mean_quantization_error(
+    model: MemoryModel, tokenizers: Tokenizers, texts: Sequence[str], *, batch_size: int
+) -> float | None:
+    """The mean of ``encode_texts``' errors; None if there are no texts or the model makes no codes."""
+    if not texts or model.config.quantizer.kind == "none":
+        return None
+    return float(encode_texts(model, tokenizers, texts, batch_size=batch_size)[1].mean())
+
+
+def _chunks(documents: Iterable[Document], size: int) -> Iterator[list[Document]]:
+    chunk: dict[str, Document] = {}
+    characters = 0
+    for document in documents:
+        chunk[document.id] = document
+        characters += len(document.text)
+        if len(chunk) >= size or characters >= CHUNK_CHARACTERS:
+            yield list(chunk.values())
+            chunk, characters = {}, 0
+    if chunk:
+        yield list(chunk.values())
+
+
+def _changed(store: MemoryStore, documents: Sequence[Document]) -> list[Document]:
+    """The documents whose id is not stored, or is stored with other content."""
+    with store.snapshot() as snapshot:
+        stored = snapshot.digests([document.id for document in documents])
+    return [document for document in documents if stored.get(document.id) != document_digest(document)]

@@ -1,0 +1,67 @@
+"""The forward pass over documents: cut into passages, batched by length, no gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mbc_cli.corpus.documents import Document, Passage
+from mbc_cli.corpus.passages import split_document
+from mbc_cli.errors import UsageError
+from mbc_cli.model.memory_model import MemoryModel
+from mbc_cli.model.tokenizers import Tokenizers
+
+# Neighbouring passages share this fraction of a window, so that a sentence cut by one is whole in the next.
+OVERLAP = 1 / 8
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """How documents are cut into passages, in tokens."""
+
+    window: int
+    overlap: int
+
+    @classmethod
+    def of(
+        cls, model: MemoryModel, tokenizers: Tokenizers, window: int | None = None, overlap: int | None = None
+    ) -> Windows:
+        """Windows of the model's whole length, special tokens left aside, or shorter ones if given.
+
+        Raises:
+            UsageError: the window is longer than the model's, or the overlap is half of it or more.
+        """
+        special = tokenizers.document_tokenizer.num_special_tokens_to_add(pair=False)
+        longest = model.config.amortization.document_tokens - special
+        window = longest if window is None else window
+        if not 1 <= window <= longest:
+            raise UsageError(f"window is {window} tokens, but this adapter reads 1 to {longest}")
+        overlap = int(window * OVERLAP) if overlap is None else overlap
+        if not 0 <= overlap <= (window - 1) // 2:
+            raise UsageError(
+                f"overlap is {overlap} tokens, but windows of {window} can share 0 to {(window - 1) // 2}"
+            )
+        return cls(window, overlap)
+
+    def split(self, tokenizers: Tokenizers, document: Document) -> list[Passage]:
+        """Cut ``document`` into passages."""
+        return split_document(document, tokenizers.token_offsets, window=self.window, overlap=self.overlap)
+
+
+@torch.inference_mode()
+def context_vectors(
+    model: MemoryModel, tokenizers: Tokenizers, texts: Sequence[str], *, batch_size: int
+) -> Iterator[tuple[list[int], Tensor]]:
+    """Yield the context vectors of ``texts`` batch by batch: indices into ``texts``, and (B, T, C) float32.
+
+    Texts go through the model sorted by length, so that a batch holds little padding.
+    """
+    model.eval()
+    by_length = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+    for first in range(0, len(texts), batch_size):
+        indices = by_length[first : first + batch_size]
+        batch = tokenizers.encode_documents([texts[index] for index in indices]).to(model.device)
+        yield indices, model.encode_documents(batch.input_ids, batch.attention_mask)

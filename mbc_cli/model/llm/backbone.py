@@ -1,0 +1,323 @@
+"""The frozen LLM: which architectures are supported, and how a prefix enters them."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+
+from mbc_cli.errors import MbcError
+from mbc_cli.model.llm.prefix import Prefix
+
+Quantize = Literal["nf4", "int8"]
+# What bitsandbytes multiplies in: activations of another type would be cast at every product.
+_COMPUTE_TYPES = {"nf4": torch.bfloat16, "int8": torch.float16}
+
+
+@dataclass(frozen=True)
+class Family:
+    """Where an architecture keeps its layers and the projections of their attention."""
+
+    layers: str  # name of the module list of layers
+    projections: tuple[str, ...]  # modules that compute keys and values
+    output: str  # a layer's module that maps the heads' results back to hidden states
+    fused: bool = False  # one Conv1D (weights transposed) computes queries, keys and values side by side
+
+
+_SPLIT = Family("layers", ("k_proj", "v_proj"), "self_attn.o_proj")
+FAMILIES: dict[str, Family] = {
+    "gpt2": Family("h", ("c_attn",), "attn.c_proj", fused=True),
+    "llama": _SPLIT,
+    "mistral": _SPLIT,
+    "qwen2": _SPLIT,
+    "qwen3": _SPLIT,
+}
+
+
+@dataclass(frozen=True)
+class BackboneShape:
+    """The dimensions of an LLM that the memory modules are built for."""
+
+    hidden_size: int
+    layers: int
+    kv_heads: int
+    head_dim: int
+    vocabulary: int
+
+    @classmethod
+    def of(cls, config: PretrainedConfig) -> BackboneShape:
+        heads = config.num_attention_heads
+        return cls(
+            hidden_size=config.hidden_size,
+            layers=config.num_hidden_layers,
+            kv_heads=getattr(config, "num_key_value_heads", None) or heads,
+            head_dim=getattr(config, "head_dim", None) or config.hidden_size // heads,
+            vocabulary=config.vocab_size,
+        )
+
+    @property
+    def kv_width(self) -> int:
+        """Columns of one layer's keys (or values) for one token."""
+        return self.kv_heads * self.head_dim
+
+
+def family_of(config: PretrainedConfig) -> Family:
+    """The architecture family of an LLM's configuration.
+
+    Raises MbcError if the architecture is not supported.
+    """
+    family = FAMILIES.get(config.model_type)
+    if family is None:
+        raise MbcError(
+            "unsupported-architecture",
+            f"the base model's architecture is {config.model_type!r}, which mbc does not support",
+            hint=f"supported architectures: {', '.join(FAMILIES)}",
+        )
+    return family
+
+
+class Backbone(nn.Module):
+    """A frozen causal LLM that reads a prefix of keys and values before its tokens.
+
+    It stays in evaluation mode whatever ``train()`` says, and none of its own weights requires a gradient;
+    only KV-LoRA, once attached (kv_lora.py), is trainable.
+    """
+
+    def __init__(self, language_model: PreTrainedModel, revision: str | None = None) -> None:
+        super().__init__()
+        self.family = family_of(language_model.config)
+        self.shape = BackboneShape.of(language_model.config)
+        self.revision = revision
+        self.language_model: PreTrainedModel | PeftModel = language_model.requires_grad_(False).eval()
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str,
+        *,
+        revision: str | None = None,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype | str = "auto",
+        quantize: Quantize | None = None,
+    ) -> Backbone:
+        """Load an LLM from a hub id or a local directory.
+
+        ``quantize`` loads it in 4-bit NormalFloat or 8-bit integers through bitsandbytes, computing in
+        bfloat16 or float16 whatever ``dtype`` says. Raises MbcError where the model cannot be found, its
+        architecture is unsupported or bitsandbytes is missing.
+        """
+        source = _describe(name, revision)
+        try:
+            config = AutoConfig.from_pretrained(name, revision=revision)
+        except (OSError, ValueError) as error:
+            raise _not_loaded(source, error) from error
+        family_of(config)  # before the weights are fetched
+        options: dict[str, Any] = {"dtype": dtype}
+        if quantize is not None:
+            options = {
+                "quantization_config": _bitsandbytes_config(quantize),
+                "device_map": {"": device},
+                "dtype": _COMPUTE_TYPES[quantize],
+            }
+        try:
+            # use_safetensors: a pickle from a hub could run code.
+            language_model = AutoModelForCausalLM.from_pretrained(
+                name, revision=revision, use_safetensors=True, **options
+            )
+        except OSError as error:
+            raise _not_loaded(source, error) from error
+        backbone = cls(language_model, getattr(config, "_commit_hash", None) or revision)
+        return backbone if quantize is not None else backbone.to(device)
+
+    @classmethod
+    def from_config(cls, config: PretrainedConfig) -> Backbone:
+        """An LLM with random weights; under ``torch.device("meta")`` one without storage."""
+        family_of(config)
+        return cls(AutoModelForCausalLM.from_config(config))
+
+    @property
+    def transformer(self) -> PreTrainedModel:
+        """The `transformers` model itself, with any LoRA layers in place."""
+        model = self.language_model
+        return model.get_base_model() if isinstance(model, PeftModel) else model
+
+    @property
+    def quantized(self) -> bool:
+        """Whether bitsandbytes holds the weights, which then cannot be moved or cast."""
+        return bool(getattr(self.transformer, "is_quantized", False))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the hidden states, hence of the keys and values in the cache."""
+        return self.transformer.get_input_embeddings().weight.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.transformer.get_input_embeddings().weight.device
+
+    def train(self, mode: bool = True) -> Backbone:
+        """Keeps the frozen LLM in evaluation mode: its dropout would only blur the memory's gradient."""
+        return super().train(False)
+
+    def without_lora(self) -> AbstractContextManager[None]:
+        """A context in which the LLM computes as it did before KV-LoRA."""
+        model = self.language_model
+        return model.disable_adapter() if isinstance(model, PeftModel) else nullcontext()
+
+    def value_projections(self) -> Iterator[Tensor]:
+        """For each layer, what one token's value adds to the states of those that attend to it alone.
+
+        Matrices (D, kv_width) float32; none at all if the LLM is quantised.
+        """
+        shape = self.shape
+        for layer in getattr(self.transformer.base_model, self.family.layers):
+            weight = layer.get_submodule(self.family.output).weight.detach()
+            if not weight.dtype.is_floating_point:
+                return
+            projection = (weight.T if self.family.fused else weight).float()
+            # Query heads that share a value head all pass the same value on.
+            grouped = projection.unflatten(1, (shape.kv_heads, -1, shape.head_dim))
+            yield grouped.sum(2).flatten(1)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, prefix: Prefix | None = None) -> Tensor:
+        """Next-token logits (B, S, vocabulary) for ids and mask (B, S), padded on either side."""
+        cache, mask, positions = self._reading_state(attention_mask, prefix)
+        output = self.transformer(
+            input_ids=input_ids,
+            attention_mask=self._weighted(mask, prefix, input_ids.shape[1]),
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        )
+        return output.logits
+
+    def read_embeddings(self, embeddings: Tensor, log_weights: Tensor | None = None) -> Prefix:
+        """The prefix the LLM makes of input embeddings (B, P, D): the keys and values of reading them.
+
+        ``log_weights`` (B, P) of the tokens count while they are read, as they count in the prefix.
+        """
+        mask = None
+        if log_weights is not None:
+            everything = torch.ones(embeddings.shape[:2], dtype=torch.int64, device=embeddings.device)
+            mask = _causal_mask(everything, log_weights, embeddings.shape[1], self.dtype)
+        cache = self.transformer(
+            inputs_embeds=embeddings.to(self.dtype), attention_mask=mask, use_cache=True, logits_to_keep=1
+        ).past_key_values
+        states = torch.stack([torch.stack([layer.keys, layer.values]) for layer in cache.layers])
+        return Prefix(states, log_weights)
+
+    @torch.no_grad()
+    def greedy_tokens(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        prefix: Prefix | None,
+        *,
+        max_new_tokens: int,
+        stop_tokens: tuple[int, ...] = (),
+    ) -> Iterator[Tensor]:
+        """Yield the likeliest next token of every row, (B,) int64, one step at a time.
+
+        Prompts (B, S) are padded on the left. A row that has produced a stop token repeats it; the
+        iterator ends when every row has stopped or after ``max_new_tokens``. One loop serves streaming and
+        batches alike, which is why this is not `transformers`' ``generate``.
+        """
+        cache, mask, positions = self._reading_state(attention_mask, prefix)
+        if not bool(attention_mask[:, -1].all()):
+            raise ValueError(
+                "prompts must be padded on the left: the last column of attention_mask has zeros"
+            )
+        stops = torch.tensor(stop_tokens, dtype=torch.int64, device=input_ids.device)
+        stopped = torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
+        tokens, ids = input_ids[:, -1], input_ids
+        for _ in range(max_new_tokens):
+            output = self.transformer(
+                input_ids=ids,
+                attention_mask=self._weighted(mask, prefix, ids.shape[1]),
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+            cache = output.past_key_values
+            tokens = torch.where(stopped, tokens, output.logits[:, -1].argmax(-1))
+            stopped = stopped | torch.isin(tokens, stops)
+            yield tokens
+            if bool(stopped.all()):
+                return
+            ids, positions = tokens[:, None], positions[:, -1:] + 1
+            mask = torch.cat([mask, mask.new_ones(mask.shape[0], 1)], dim=1)
+
+    def _reading_state(self, attention_mask: Tensor, prefix: Prefix | None) -> tuple[Any, Tensor, Tensor]:
+        """The cache, the mask over prefix and tokens, and the position of every token.
+
+        Tokens are numbered from P on and padding on the left is not counted, so a row's positions do not
+        depend on the side or the amount of its padding.
+        """
+        mask = attention_mask.to(torch.int64)
+        start = 0 if prefix is None else prefix.length
+        left_padding = (mask.cumsum(-1) == 0).sum(-1, keepdim=True)
+        positions = (torch.arange(mask.shape[1], device=mask.device) - left_padding).clamp(min=0) + start
+        if prefix is None:
+            return None, mask, positions
+        mask = torch.cat([mask.new_ones(mask.shape[0], start), mask], dim=1)
+        return prefix.to_cache(self.dtype), mask, positions
+
+    def _weighted(self, mask: Tensor, prefix: Prefix | None, queries: int) -> Tensor:
+        """What `transformers` takes as mask for the last tokens: the mask itself, or one with weights."""
+        if prefix is None or prefix.log_weights is None:
+            return mask
+        return _causal_mask(mask, prefix.log_weights, queries, self.dtype)
+
+
+def _causal_mask(mask: Tensor, log_weights: Tensor, queries: int, dtype: torch.dtype) -> Tensor:
+    """The attention bias (B, 1, queries, S) of the last ``queries`` of S tokens.
+
+    ``mask`` (B, S) is 0 on padding; ``log_weights`` (B, P) belong to the first P tokens. `transformers` hands
+    a mask of four axes to the attention as it is.
+    """
+    tokens = mask.shape[1]
+    bias = F.pad(log_weights.to(dtype), (0, tokens - log_weights.shape[1]))[:, None, None]
+    places = torch.arange(tokens, device=mask.device)
+    unseen = (places > places[-queries:, None]) | (mask[:, None, None] == 0)
+    return bias.expand(-1, -1, queries, -1).masked_fill(unseen, torch.finfo(dtype).min)
+
+
+def _describe(name: str, revision: str | None) -> str:
+    place = "directory" if Path(name).is_dir() else "hub id or directory"
+    return f"{place} {name!r}" + (f" at revision {revision!r}" if revision else "")
+
+
+def _not_loaded(source: str, error: Exception) -> MbcError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return MbcError(
+        "base-model-not-found",
+        f"the base model could not be loaded from the {source}: {reason}",
+        hint="name a local directory in Hugging Face form, or check the network and the hub id",
+    )
+
+
+def _bitsandbytes_config(quantize: Quantize) -> Any:
+    """How `transformers` should quantise the base. Raises MbcError if bitsandbytes is not installed."""
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise MbcError(
+            "missing-package",
+            f"a base quantised to {quantize} needs the package bitsandbytes, which is not installed",
+            hint="pip install 'mbc-memory[quantize]'",
+        )
+    from transformers import BitsAndBytesConfig
+
+    if quantize == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=_COMPUTE_TYPES["nf4"]
+    )

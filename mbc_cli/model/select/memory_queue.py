@@ -1,0 +1,77 @@
+"""The context vectors of the documents trained on last: negatives for selection, rows for k-means."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class Remembered(NamedTuple):
+    """Context vectors (n, T, C) and the identity of each one's text (n,) int64."""
+
+    vectors: Tensor
+    texts: Tensor
+
+
+class MemoryQueue(nn.Module):
+    """A ring of the last documents' context vectors, (documents, T, C).
+
+    Every process of a training has its own, and its checkpoints keep them apart from the weights, so that a
+    resumed run continues exactly; no part of an adapter.
+    """
+
+    vectors: Tensor
+    texts: Tensor
+    seen: Tensor
+
+    def __init__(self, documents: int, slots: int, width: int) -> None:
+        super().__init__()
+        # Not persistent: no part of the weights. `state` and `load_state` are for checkpoints.
+        self.register_buffer("vectors", torch.zeros(documents, slots, width), persistent=False)
+        self.register_buffer("texts", torch.zeros(documents, dtype=torch.int64), persistent=False)
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64), persistent=False)
+
+    @property
+    def filled(self) -> Remembered:
+        """All there is so far."""
+        return Remembered(self.vectors[: int(self.seen)], self.texts[: int(self.seen)])
+
+    @torch.no_grad()
+    def add(self, vectors: Tensor, texts: Tensor) -> None:
+        """Remember a batch (B, T, C) with the identities of its texts (B,), in place of the oldest."""
+        size = self.vectors.shape[0]
+        places = (torch.arange(vectors.shape[0], device=vectors.device) + self.seen) % size
+        self.vectors[places] = vectors.detach().to(self.vectors.dtype)
+        self.texts[places] = texts
+        self.seen += vectors.shape[0]
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything needed to continue."""
+        return {name: value.clone() for name, value in self.named_buffers()}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Continue from what `state` returned."""
+        for name, value in self.named_buffers():
+            value.copy_(state[name])
+
+    def sample(self, number: int) -> Remembered:
+        """Random remembered documents, at most ``number``."""
+        vectors, texts = self.filled
+        if vectors.shape[0] <= number:
+            return self.filled
+        drawn = torch.randperm(vectors.shape[0], device=vectors.device)[:number]
+        return Remembered(vectors[drawn], texts[drawn])
+
+    def first(self, number: int) -> Remembered:
+        """The first remembered documents in order, for figures that must not depend on chance."""
+        vectors, texts = self.filled
+        return Remembered(vectors[:number], texts[:number])
+
+
+def text_identities(input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    """A number for each text of a batch (B, S), equal for equal texts whatever their padding: (B,) int64."""
+    places = torch.arange(1, input_ids.shape[1] + 1, device=input_ids.device)
+    # Wraps around on overflow, as a hash may.
+    return ((input_ids + 1) * (places * 2654435761 + 12345) * attention_mask).sum(1)

@@ -1,0 +1,229 @@
+"""Between text and token ids: the tokenizers and the prompt format of one memory model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from mbc_cli.errors import MbcError
+from mbc_cli.model.batches import TrainingBatch
+from mbc_cli.model.config import MemoryConfig
+
+IGNORED = -100  # label of a position that has no part in the loss
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """Token ids and mask, both (B, S) int64; the mask is 1 on text and 0 on padding."""
+
+    input_ids: Tensor
+    attention_mask: Tensor
+
+    def to(self, device: torch.device | str) -> TokenBatch:
+        return TokenBatch(self.input_ids.to(device), self.attention_mask.to(device))
+
+
+@dataclass(frozen=True)
+class AnswerBatch:
+    """Prompts followed by their answers: ids, mask and labels, all (B, S) int64, padded on the right.
+
+    Labels are the ids on the answer's tokens (its end token included) and -100 elsewhere.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    labels: Tensor
+
+    def to(self, device: torch.device | str) -> AnswerBatch:
+        return AnswerBatch(self.input_ids.to(device), self.attention_mask.to(device), self.labels.to(device))
+
+
+class Tokenizers:
+    """Tokenizers for documents, questions and the LLM (they may be the same), and the prompt format."""
+
+    def __init__(
+        self,
+        config: MemoryConfig,
+        document_tokenizer: PreTrainedTokenizerBase,
+        question_tokenizer: PreTrainedTokenizerBase,
+        language_tokenizer: PreTrainedTokenizerBase,
+    ) -> None:
+        self.config = config
+        self.document_tokenizer = document_tokenizer
+        self.question_tokenizer = question_tokenizer
+        self.language_tokenizer = language_tokenizer
+        end = language_tokenizer.eos_token_id
+        self.stop_tokens: tuple[int, ...] = () if end is None else (end,)
+
+    @classmethod
+    def from_pretrained(cls, config: MemoryConfig) -> Tokenizers:
+        """The tokenizers that the configuration's models come with. Raises MbcError if one is not found."""
+        language = load_tokenizer(config.base_model, config.base_revision)
+        if config.amortization.kind == "backbone":
+            return cls(config, language, language, language)
+        document = load_tokenizer(config.amortization.document_t5)
+        question = load_tokenizer(config.amortization.question_t5)
+        return cls(config, document, question, language)
+
+    def encode_documents(self, texts: Sequence[str]) -> TokenBatch:
+        """Ids of documents, cut to the amortizer's window, padded on the right."""
+        return self._encode(self.document_tokenizer, texts, self.config.amortization.document_tokens)
+
+    def encode_questions(self, texts: Sequence[str]) -> TokenBatch:
+        """Ids of questions for the question encoder, cut and padded on the right."""
+        return self._encode(self.question_tokenizer, texts, self.config.amortization.question_tokens)
+
+    def encode_prompts(self, questions: Sequence[str]) -> TokenBatch:
+        """What the LLM reads before it answers, padded on the left so that all answers start together."""
+        rows = [self._prompt_ids(question) for question in questions]
+        return TokenBatch(*_pad(rows, self._language_padding, left=True))
+
+    def encode_answers(self, questions: Sequence[str], answers: Sequence[str]) -> AnswerBatch:
+        """Prompts with their answers, for teacher forcing.
+
+        Questions are cut to ``question_tokens`` and answers to ``answer_tokens``, so that one odd example
+        cannot exceed the LLM's positions and end a training run.
+        """
+        prompts = [self._prompt_ids(self._cut(question)) for question in questions]
+        # Tokenised apart: the tokens up to the answer are then those that generation starts from.
+        ends = list(self.stop_tokens)
+        texts = [f" {answer.strip()}" for answer in answers]
+        longest = self.config.answer_tokens
+        written = [(ids + ends)[:longest] for ids in self._ids(self.language_tokenizer, texts)]
+        rows = [prompt + answer for prompt, answer in zip(prompts, written, strict=True)]
+        ids, mask = _pad(rows, self._language_padding)
+        labels = ids.masked_fill(mask == 0, IGNORED)
+        for row, prompt in enumerate(prompts):
+            labels[row, : len(prompt)] = IGNORED
+        return AnswerBatch(ids, mask, labels)
+
+    def training_batch(
+        self,
+        documents: Sequence[str],
+        questions: Sequence[str],
+        answers: Sequence[str],
+        question_document: Sequence[int],
+    ) -> TrainingBatch:
+        """Tokenise documents and questions; ``question_document`` is the row of each question's document."""
+        document = self.encode_documents(documents)
+        question = self.encode_questions(questions)
+        answer = self.encode_answers(questions, answers)
+        return TrainingBatch(
+            document_ids=document.input_ids,
+            document_mask=document.attention_mask,
+            question_ids=question.input_ids,
+            question_mask=question.attention_mask,
+            question_document=torch.tensor(question_document, dtype=torch.int64),
+            answer_input_ids=answer.input_ids,
+            answer_mask=answer.attention_mask,
+            answer_labels=answer.labels,
+        )
+
+    def decode_answers(self, token_ids: Tensor) -> list[str]:
+        """Generated ids (B, n) -> texts, up to each row's first stop token, without surrounding space."""
+        texts = []
+        for row in token_ids.tolist():
+            ends = [place for place, token in enumerate(row) if token in self.stop_tokens]
+            kept = row[: ends[0]] if ends else row
+            texts.append(self.language_tokenizer.decode(kept, skip_special_tokens=True).strip())
+        return texts
+
+    def token_offsets(self, text: str) -> list[tuple[int, int]]:
+        """Character span (start, end) of each of the document tokenizer's tokens in ``text``."""
+        encoding = self.document_tokenizer(
+            text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
+        )
+        return [(start, end) for start, end in encoding["offset_mapping"]]
+
+    def save(self, directory: Path) -> None:
+        """Write the tokenizers below ``directory``, one folder for each that differs from the LLM's."""
+        for name, tokenizer in self._named().items():
+            tokenizer.save_pretrained(str(directory / name))
+
+    @classmethod
+    def load(cls, config: MemoryConfig, directory: Path) -> Tokenizers:
+        """Read what `save` wrote."""
+        language = load_tokenizer(str(directory / "language"))
+        if config.amortization.kind == "backbone":
+            return cls(config, language, language, language)
+        document = load_tokenizer(str(directory / "document"))
+        question = load_tokenizer(str(directory / "question"))
+        return cls(config, document, question, language)
+
+    def _named(self) -> dict[str, PreTrainedTokenizerBase]:
+        if self.config.amortization.kind == "backbone":
+            return {"language": self.language_tokenizer}
+        return {
+            "language": self.language_tokenizer,
+            "document": self.document_tokenizer,
+            "question": self.question_tokenizer,
+        }
+
+    @property
+    def _language_padding(self) -> int:
+        """Any id will do, since padding is masked; GPT-2 has no padding token of its own."""
+        tokenizer = self.language_tokenizer
+        return tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (tokenizer.eos_token_id or 0)
+
+    def _prompt_ids(self, question: str) -> list[int]:
+        text = self.config.prompt.replace("{question}", question.strip())
+        return self._ids(self.language_tokenizer, [text], special=True)[0]
+
+    def _cut(self, question: str) -> str:
+        """The question, or as much of it as the configuration's ``question_tokens`` allow."""
+        longest = self.config.amortization.question_tokens
+        encoding = self.language_tokenizer(
+            question, add_special_tokens=False, return_offsets_mapping=True, verbose=False
+        )
+        offsets = encoding["offset_mapping"]
+        return question if len(offsets) <= longest else question[: offsets[longest - 1][1]]
+
+    def _encode(self, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], longest: int) -> TokenBatch:
+        rows = tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"]
+        # A decoder that attends to padding sees how far a text is padded: always to the same length then,
+        # or a document's codes would depend on the others of its batch.
+        width = longest if self.config.amortization.attend_to_padding else 1
+        return TokenBatch(*_pad(rows, tokenizer.pad_token_id or 0, width=width))
+
+    @staticmethod
+    def _ids(
+        tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], special: bool = False
+    ) -> list[list[int]]:
+        rows: list[list[int]] = tokenizer(list(texts), add_special_tokens=special)["input_ids"]
+        return rows
+
+
+def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """The tokenizer of a hub id or directory. Raises MbcError if there is none."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
+        # Where the files are missing, transformers makes one that knows no text, and says nothing.
+        if len(tokenizer) - len(tokenizer.added_tokens_decoder) < 2:
+            raise ValueError("its vocabulary is empty")
+    except (OSError, ValueError, ImportError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise MbcError(
+            "tokenizer",
+            f"no tokenizer could be loaded from {name!r}: {reason}",
+            "name a directory that holds a tokenizer, or check the network and the hub id",
+        ) from error
+    return tokenizer
+
+
+def _pad(
+    rows: Sequence[list[int]], padding: int, *, left: bool = False, width: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Rows of ids as ids and mask (B, S), S the longest row's length but at least ``width``."""
+    longest = max([width, *map(len, rows)])
+    ids = torch.full((len(rows), longest), padding, dtype=torch.int64)
+    mask = torch.zeros_like(ids)
+    for number, row in enumerate(rows):
+        place = slice(longest - len(row), longest) if left else slice(len(row))
+        ids[number, place] = torch.tensor(row, dtype=torch.int64)
+        mask[number, place] = 1
+    return ids, mask

@@ -1,0 +1,58 @@
+"""Modulation: the latent becomes key and value prefixes of the frozen LLM (MBC section 3.3)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mbc_cli.model.llm.backbone import BackboneShape
+from mbc_cli.model.llm.prefix import Prefix
+from mbc_cli.model.per_slot import PerSlotLayerNorm, PerSlotLinear
+
+
+def spread_slots(latent: Tensor, slots: int) -> Tensor:
+    """Spread T latent vectors (B, T, D) over any number of slots: (B, slots, D).
+
+    With at least T slots every vector is repeated, the first ``slots % T`` once more than the rest. With
+    fewer, each slot gets the mean of its share of neighbouring vectors, so that none is lost (the published
+    code does not cover this case).
+    """
+    vectors = latent.shape[1]
+    if slots >= vectors:
+        copies = torch.full((vectors,), slots // vectors, device=latent.device)
+        copies[: slots % vectors] += 1
+        return latent.repeat_interleave(copies, dim=1, output_size=slots)
+    return F.adaptive_avg_pool1d(latent.transpose(1, 2), slots).transpose(1, 2)
+
+
+class Modulation(nn.Module):
+    """A residual feed-forward per slot, reshaped to P key and P value vectors for every layer.
+
+    Where a layer's keys are not as wide as the hidden states (grouped-query attention, or heads of their
+    own size) a linear map ends it. ``to_kv`` is a map of another kind, (B, slots, D) -> (B, slots, kv_width).
+    """
+
+    def __init__(
+        self, shape: BackboneShape, prefix_tokens: int, hidden: int, to_kv: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.shape = shape
+        self.prefix_tokens = prefix_tokens
+        self.slots = prefix_tokens * shape.layers * 2
+        width = shape.hidden_size
+        self.norm = PerSlotLayerNorm(self.slots, width)
+        self.enter = PerSlotLinear(self.slots, width, hidden)
+        self.leave = PerSlotLinear(self.slots, hidden, width)
+        if to_kv is None:
+            fits = shape.kv_width == width
+            to_kv = nn.Identity() if fits else nn.Linear(width, shape.kv_width, bias=False)
+        self.to_kv = to_kv
+
+    def forward(self, latent: Tensor) -> Prefix:
+        """Latent (B, T, D) -> prefix (layers, 2, B, kv_heads, P, head_dim)."""
+        x = spread_slots(latent, self.slots)
+        x = self.to_kv(x + self.leave(F.gelu(self.enter(self.norm(x)))))
+        shape = self.shape
+        x = x.reshape(-1, self.prefix_tokens, shape.layers, 2, shape.kv_heads, shape.head_dim)
+        return Prefix(x.permute(2, 3, 0, 4, 1, 5))

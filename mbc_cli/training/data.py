@@ -1,0 +1,218 @@
+"""Documents and questions become training batches, in an order that is a function of the seed.
+
+A passage stands once in a batch however many questions are asked of it. Nothing here keeps a position:
+batch number ``i`` of a run can be made at any time, which is what makes resuming exact.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from mbc_cli.corpus.documents import Document, Passage, Question, document_digest
+from mbc_cli.corpus.passages import split_document
+from mbc_cli.errors import MbcError
+from mbc_cli.model.memory_model import TrainingBatch
+from mbc_cli.model.tokenizers import Tokenizers
+from mbc_cli.training.config import TrainingConfig
+
+# With length buckets: how many batches are sorted together, and how far lengths are blurred first, so that
+# one passage's questions do not all end up in the same batch.
+_BUCKET_BATCHES = 50
+_BUCKET_BLUR = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPassage:
+    """One passage that fits the model's window, and the questions it answers."""
+
+    passage: Passage
+    questions: tuple[Question, ...]
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSet:
+    """Everything to learn from. ``skipped`` questions name no known document or accept no answer."""
+
+    passages: tuple[TrainingPassage, ...]
+    skipped: int
+    digest: str
+
+    @property
+    def question_count(self) -> int:
+        return sum(len(passage.questions) for passage in self.passages)
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """Some questions of one passage, each with the accepted answer to be learned this time."""
+
+    passage: int
+    questions: tuple[tuple[str, str], ...]
+
+
+def build_training_set(
+    documents: Sequence[Document], questions: Sequence[Question], tokenizers: Tokenizers, window: int
+) -> TrainingSet:
+    """Find for every question the passage to learn it from.
+
+    A question may name several documents: the first that contains an accepted answer is used, else the
+    first. A document longer than ``window`` tokens is cut, and the passage that contains the answer is
+    used, else the document's first.
+
+    Raises:
+        MbcError: no question can be used.
+    """
+    by_id = {document.id: document for document in documents}
+    passages_of: dict[str, list[Passage]] = {}
+    questions_of: defaultdict[tuple[str, int], list[Question]] = defaultdict(list)
+    skipped = 0
+    for question in questions:
+        named = [by_id[name] for name in question.document_ids if name in by_id]
+        if not named or not question.answers:
+            skipped += 1
+            continue
+        for document in named:
+            if document.id not in passages_of:
+                passages_of[document.id] = split_document(
+                    document, tokenizers.token_offsets, window=window, overlap=window // 8
+                )
+        passage = _gold_passage([p for document in named for p in passages_of[document.id]], question)
+        questions_of[passage.document_id, passage.index].append(question)
+    if not questions_of:
+        raise MbcError(
+            "input",
+            f"none of the {len(questions)} questions can be used for training",
+            "each needs at least one answer, and document_ids that name one of the documents",
+        )
+    chosen = []
+    for (document_id, index), asked in questions_of.items():
+        passage = passages_of[document_id][index]
+        tokens = len(tokenizers.token_offsets(passage.text))
+        chosen.append(TrainingPassage(passage, tuple(asked), tokens))
+    return TrainingSet(tuple(chosen), skipped, _digest(documents, questions))
+
+
+def hold_out(
+    documents: Sequence[Document], questions: Sequence[Question], fraction: float, seed: int
+) -> tuple[list[Question], list[Question]]:
+    """Split the questions into (training, validation) so that no document serves both.
+
+    About ``fraction`` of the documents that questions name first go to validation, at least one; questions
+    that name documents of both sides go nowhere.
+    """
+    known = {document.id for document in documents}
+    named = sorted({name for question in questions for name in question.document_ids[:1] if name in known})
+    order = np.random.default_rng([seed, len(named)]).permutation(len(named))
+    held = {named[index] for index in order[: max(1, round(fraction * len(named)))]}
+    training = [q for q in questions if not held.intersection(q.document_ids)]
+    return training, [q for q in questions if q.document_ids and held.issuperset(q.document_ids)]
+
+
+class BatchOrder:
+    """Which visits make batch ``index`` of a run, for any index.
+
+    Within an epoch every question is visited once, in groups of ``questions_per_document``, but for the
+    less than one batch that is left over.
+    """
+
+    def __init__(self, data: TrainingSet, config: TrainingConfig) -> None:
+        self._data = data
+        self._config = config
+        per_visit = config.questions_per_document
+        self._visits = sum(-(-len(passage.questions) // per_visit) for passage in data.passages)
+        self._batch_size = min(config.batch_size, self._visits)
+        self.batches_per_epoch = self._visits // self._batch_size
+        self._epoch = -1
+        self._batches: list[list[Visit]] = []
+
+    def batch(self, index: int) -> list[Visit]:
+        """Return the visits of batch ``index``, each passage once."""
+        epoch, position = divmod(index, self.batches_per_epoch)
+        if epoch != self._epoch:
+            self._epoch, self._batches = epoch, self._epoch_batches(epoch)
+        return _merged(self._batches[position])
+
+    def _epoch_batches(self, epoch: int) -> list[list[Visit]]:
+        generator = np.random.default_rng([self._config.seed, epoch])
+        visits = []
+        for number, passage in enumerate(self._data.passages):
+            asked = []
+            for index in generator.permutation(len(passage.questions)):
+                question = passage.questions[index]
+                asked.append((question.question, question.answers[generator.integers(len(question.answers))]))
+            size = self._config.questions_per_document
+            visits += [Visit(number, tuple(asked[i : i + size])) for i in range(0, len(asked), size)]
+        visits = [visits[index] for index in generator.permutation(len(visits))]
+        if self._config.bucket_by_length:
+            visits = self._bucketed(visits, generator)
+        starts = range(0, self.batches_per_epoch * self._batch_size, self._batch_size)
+        batches = [visits[start : start + self._batch_size] for start in starts]
+        return [batches[index] for index in generator.permutation(len(batches))]
+
+    def _bucketed(self, visits: list[Visit], generator: np.random.Generator) -> list[Visit]:
+        lengths = np.array([self._data.passages[visit.passage].tokens for visit in visits], dtype=np.float64)
+        lengths *= generator.uniform(1 - _BUCKET_BLUR, 1 + _BUCKET_BLUR, len(lengths))
+        size = self._batch_size * _BUCKET_BATCHES
+        ordered = []
+        for start in range(0, len(visits), size):
+            block = lengths[start : start + size].argsort(kind="stable") + start
+            ordered += [visits[index] for index in block]
+        return ordered
+
+
+def collate(data: TrainingSet, visits: Sequence[Visit], tokenizers: Tokenizers) -> TrainingBatch:
+    """Tokenise the visits of one batch, padded to its longest passage and question only."""
+    asked = [pair for visit in visits for pair in visit.questions]
+    owners = [row for row, visit in enumerate(visits) for _ in visit.questions]
+    questions = [question for question, _ in asked]
+    document = tokenizers.encode_documents([data.passages[visit.passage].passage.text for visit in visits])
+    question = tokenizers.encode_questions(questions)
+    answer = tokenizers.encode_answers(questions, [answer for _, answer in asked])
+    return TrainingBatch(
+        document_ids=document.input_ids,
+        document_mask=document.attention_mask,
+        question_ids=question.input_ids,
+        question_mask=question.attention_mask,
+        question_document=torch.tensor(owners, dtype=torch.int64),
+        answer_input_ids=answer.input_ids,
+        answer_mask=answer.attention_mask,
+        answer_labels=answer.labels,
+    )
+
+
+def _merged(visits: Sequence[Visit]) -> list[Visit]:
+    """One visit per passage, in order of first appearance."""
+    asked: dict[int, tuple[tuple[str, str], ...]] = {}
+    for visit in visits:
+        asked[visit.passage] = asked.get(visit.passage, ()) + visit.questions
+    return [Visit(passage, questions) for passage, questions in asked.items()]
+
+
+def _gold_passage(passages: Sequence[Passage], question: Question) -> Passage:
+    answers = [_comparable(answer) for answer in question.answers]
+    for passage in passages:
+        text = _comparable(passage.text)
+        if any(answer in text for answer in answers):
+            return passage
+    return passages[0]
+
+
+def _comparable(text: str) -> str:
+    return " ".join(text.lower().split()).rstrip(".")
+
+
+def _digest(documents: Sequence[Document], questions: Sequence[Question]) -> str:
+    """A digest of all training data, in order: a resumed run must see the same."""
+    digest = hashlib.blake2b(digest_size=16)
+    for document in documents:
+        digest.update(repr((document.id, document_digest(document))).encode())
+    for question in questions:
+        digest.update(repr((question.question, question.answers, question.document_ids)).encode())
+    return digest.hexdigest()

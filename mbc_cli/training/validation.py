@@ -1,0 +1,146 @@
+"""How well a model in training answers questions it does not learn from.
+
+A bounded sample, drawn once: its passages are the bank. The loss is the training loss on them; exact match
+is that of greedy answers, read from that bank as it is read in use.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mbc_cli.corpus.documents import Question
+from mbc_cli.metrics import mean_scores, score_answer
+from mbc_cli.model.memory_model import MemoryModel, Prefix, QuestionEncoding
+from mbc_cli.model.select.model import SelectMemoryModel
+from mbc_cli.model.tokenizers import Tokenizers
+from mbc_cli.model.whole_bank.model import WholeBankMemoryModel
+from mbc_cli.training.config import TrainingConfig
+from mbc_cli.training.data import TrainingSet, Visit, collate
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationFigures:
+    """Means over the sample: ``em`` and ``f1`` in [0, 1], ``loss`` and its ``parts`` as in training."""
+
+    loss: float
+    em: float
+    f1: float
+    parts: dict[str, float]
+
+    def as_dict(self) -> dict[str, float]:
+        figures = asdict(self)
+        return figures | figures.pop("parts")
+
+
+class Validator:
+    """Asks a fixed sample of ``data``'s questions; call it in one process only."""
+
+    def __init__(
+        self, model: MemoryModel, tokenizers: Tokenizers, data: TrainingSet, config: TrainingConfig
+    ) -> None:
+        self._model = model
+        self._tokenizers = tokenizers
+        self._data = data
+        self._batch_size = config.batch_size
+        self._questions, self._sample = _sample(data, config.validation_questions, config.seed)
+
+    @torch.no_grad()
+    def run(self, progress: float) -> ValidationFigures:
+        """Measure the model as it is; no random number is drawn and nothing in the model changes.
+
+        Args:
+            progress: how far training is, in [0, 1], as the training loss takes it.
+        """
+        self._model.eval()
+        parts = self._losses(progress)
+        scores = mean_scores(
+            score_answer(prediction, question.answers)
+            for prediction, question in zip(self._answers(), self._questions, strict=True)
+        )
+        return ValidationFigures(parts.pop("loss"), scores.exact_match, scores.f1, parts)
+
+    def _losses(self, progress: float) -> dict[str, float]:
+        """Means over the sample's batches of the training loss and its parts."""
+        sums: dict[str, float] = {}
+        batches = list(_chunks(self._sample, self._batch_size))
+        for visits in batches:
+            batch = collate(self._data, visits, self._tokenizers).to(self._model.device)
+            loss = self._model.training_loss(batch, progress)
+            for name, value in {"loss": float(loss.total), **loss.parts}.items():
+                sums[name] = sums.get(name, 0.0) + value / len(batches)
+        return sums
+
+    def _answers(self) -> list[str]:
+        """Greedy answers to the sample's questions, read from a bank of all its passages."""
+        read = self._reader()
+        answers = []
+        for questions in _chunks(self._questions, self._batch_size):
+            texts = [question.question for question in questions]
+            encoded = self._tokenizers.encode_questions(texts).to(self._model.device)
+            prefix = read(self._model.encode_questions(encoded.input_ids, encoded.attention_mask))
+            prompts = self._tokenizers.encode_prompts(texts).to(self._model.device)
+            tokens = self._model.generate(
+                prefix, prompts.input_ids, prompts.attention_mask, stop_tokens=self._tokenizers.stop_tokens
+            )
+            answers += self._tokenizers.decode_answers(tokens)
+        return answers
+
+    def _reader(self) -> Callable[[QuestionEncoding], Prefix]:
+        """Encode the sample's passages; return what turns questions into what they read there."""
+        model = self._model
+        outputs = []
+        for visits in _chunks(self._sample, self._batch_size):
+            texts = [self._data.passages[visit.passage].passage.text for visit in visits]
+            batch = self._tokenizers.encode_documents(texts).to(model.device)
+            vectors = model.encode_documents(batch.input_ids, batch.attention_mask)
+            outputs.append((vectors, model.quantize(vectors)))
+        if isinstance(model, SelectMemoryModel):
+            quantized = model.has_codebooks
+            bank = torch.cat([output.quantized if quantized else vectors for vectors, output in outputs])
+            return lambda question: _read_selected(model, question, bank)
+        assert isinstance(model, WholeBankMemoryModel)
+        if model.config.quantizer.kind == "none":
+            bank = torch.cat([vectors for vectors, _ in outputs])
+            return lambda question: model.prefix_from_vectors(question, bank)
+        codes = torch.cat([output.codes for _, output in outputs if output.codes is not None])
+        by_slot = codes.permute(1, 2, 0)
+        counts = by_slot.new_zeros(*by_slot.shape[:2], model.config.quantizer.codes)
+        counts.scatter_add_(2, by_slot, torch.ones_like(by_slot))
+        return lambda question: model.whole_bank_prefix(question, counts)
+
+
+def _read_selected(model: SelectMemoryModel, question: QuestionEncoding, bank: Tensor) -> Prefix:
+    """Read the best passages of ``bank`` (M, T, C): vectors, as no code exists early in training."""
+    assert question.selection is not None
+    scores = model.selection.score_vectors(question.selection, bank)
+    best = scores.topk(min(model.config.aggregation.top_k, len(bank)), dim=1)
+    return model.read_vectors(question, bank[best.indices], best.values)
+
+
+def _sample(data: TrainingSet, count: int, seed: int) -> tuple[list[Question], list[Visit]]:
+    """Draw ``count`` questions, or all if there are fewer; the visits group them by passage."""
+    pairs = [(number, question) for number, item in enumerate(data.passages) for question in item.questions]
+    drawn = sorted(np.random.default_rng(seed).permutation(len(pairs))[:count])
+    asked: defaultdict[int, list[Question]] = defaultdict(list)
+    for index in drawn:
+        number, question = pairs[index]
+        asked[number].append(question)
+    visits = [
+        Visit(number, tuple((question.question, question.answers[0]) for question in questions))
+        for number, questions in asked.items()
+    ]
+    return [question for questions in asked.values() for question in questions], visits
+
+
+def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

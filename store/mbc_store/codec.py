@@ -1,0 +1,128 @@
+"""Chunks to bytes and back: exactly the codecs that each array's Zarr metadata names.
+
+Every chunk is decoded by the type the format gives its array, never by what a file claims about itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import google_crc32c
+import numpy as np
+from numcodecs import VLenUTF8, Zstd
+from pcodec import ChunkConfig, DeltaSpec, ModeSpec, PagingSpec, standalone
+
+from mbc_store.layout import PCO_LEVEL, UNORDERED_LEVEL, ZSTD_LEVEL, ArraySpec
+
+_CHECKSUM_BYTES = 4
+_FEW_ROWS = 16
+_ROWS_LOOKED_AT = 256
+_HASTY_LEVEL = 6
+_zstd = Zstd(level=ZSTD_LEVEL)
+_utf8 = VLenUTF8()
+
+
+class DamagedChunk(ValueError):
+    """The bytes of a chunk are not what was written."""
+
+
+def empty_chunk(spec: ArraySpec) -> np.ndarray:
+    """A chunk of fill values, of shape (rows_per_chunk, *tail)."""
+    return np.full((spec.rows_per_chunk, *spec.tail), spec.fill, dtype=spec.numpy_dtype)
+
+
+def encode_chunk(values: np.ndarray, spec: ArraySpec) -> bytes:
+    """Compressed bytes of a whole chunk, with its CRC-32C at the end (little endian)."""
+    if spec.dtype == "str":
+        body = bytes(_zstd.encode(_utf8.encode(values)))
+    elif spec.dtype == "bool":
+        body = bytes(_zstd.encode(np.ascontiguousarray(values)))
+    else:
+        body = _encode_numbers(values, spec)
+    return body + google_crc32c.value(body).to_bytes(_CHECKSUM_BYTES, "little")
+
+
+def decode_chunk(data: bytes, spec: ArraySpec) -> np.ndarray:
+    """Inverse of ``encode_chunk``; the result may be read-only.
+
+    Raises:
+        DamagedChunk: wrong checksum, size or contents.
+    """
+    body, checksum = data[:-_CHECKSUM_BYTES], data[-_CHECKSUM_BYTES:]
+    if google_crc32c.value(body) != int.from_bytes(checksum, "little"):
+        raise DamagedChunk("its checksum does not match")
+    shape = (spec.rows_per_chunk, *spec.tail)
+    try:
+        if spec.dtype == "str":
+            values = _utf8.decode(_zstd.decode(body))
+        elif spec.dtype == "bool":
+            values = np.frombuffer(_zstd.decode(body), dtype=np.bool_)
+        else:
+            return _decode_numbers(body, spec)
+        return values.reshape(shape)
+    except (ValueError, RuntimeError, UnicodeDecodeError) as error:
+        raise DamagedChunk(str(error)) from error
+
+
+def _encode_numbers(values: np.ndarray, spec: ArraySpec) -> bytes:
+    """pco, with the columns, and the rows that are not in use yet, in pages of their own.
+
+    A page has its own bins. Slots use their codes unequally often, and where fill values share bins with
+    values they lengthen every one of them.
+    """
+    used, rows, width = _rows_in_use(values, spec), spec.rows_per_chunk, spec.columns
+    stored = np.ascontiguousarray(values.transpose(spec.stored_axes), dtype=spec.dtype)
+    if not spec.by_column:
+        pages = [used * width, (rows - used) * width]
+    elif used < _FEW_ROWS:  # a page costs some ten bytes
+        pages = [rows * width]
+    else:
+        pages = [used, rows - used] * width
+    return bytes(standalone.simple_compress(stored.reshape(-1), _effort(spec, [n for n in pages if n], used)))
+
+
+def _rows_in_use(values: np.ndarray, spec: ArraySpec) -> int:
+    """Rows up to the last that is not all fill values."""
+    rows = values.reshape(spec.rows_per_chunk, spec.columns)
+    for start in range((len(rows) - 1) // _ROWS_LOOKED_AT * _ROWS_LOOKED_AT, -1, -_ROWS_LOOKED_AT):
+        written = np.flatnonzero(rows[start : start + _ROWS_LOOKED_AT] != spec.fill)
+        if written.size:
+            return start + int(written[-1]) // spec.columns + 1
+    return 0
+
+
+def _effort(spec: ArraySpec, pages: list[int], used: int) -> ChunkConfig:
+    paging = PagingSpec.exact_page_sizes(pages)
+    if not spec.unordered:
+        return ChunkConfig(compression_level=PCO_LEVEL, paging_spec=paging)
+    # A growing chunk of codes is packed anew by every commit, and for good by the one that fills it.
+    level = _HASTY_LEVEL if used < spec.rows_per_chunk else UNORDERED_LEVEL
+    return ChunkConfig(level, ModeSpec.classic(), DeltaSpec.none(), paging)
+
+
+def _decode_numbers(body: bytes, spec: ArraySpec) -> np.ndarray:
+    shape = (spec.rows_per_chunk, *spec.tail)
+    stored = np.empty([shape[axis] for axis in spec.stored_axes], dtype=spec.dtype)
+    progress = standalone.simple_decompress_into(body, stored.reshape(-1))
+    if not progress.finished or progress.n_processed != stored.size:
+        raise DamagedChunk(f"it holds other than {stored.size} values")
+    return stored.transpose(np.argsort(spec.stored_axes))
+
+
+def decode_attributes(metadata: bytes) -> dict[str, Any]:
+    """Attributes of a Zarr group from its ``zarr.json``."""
+    try:
+        document = json.loads(metadata)
+        attributes = document["attributes"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedChunk(f"the header is not valid: {error}") from error
+    if not isinstance(attributes, dict):
+        raise DamagedChunk("the header's attributes are not an object")
+    return attributes
+
+
+def encode_attributes(attributes: Mapping[str, Any]) -> bytes:
+    """The ``zarr.json`` of a Zarr group with these attributes."""
+    return json.dumps({"attributes": attributes, "zarr_format": 3, "node_type": "group"}).encode()

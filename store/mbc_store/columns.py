@@ -1,0 +1,306 @@
+"""Reading and writing the arrays of one snapshot, chunk by chunk.
+
+This works on Zarr's chunks directly instead of through Zarr's arrays: a commit touches a dozen arrays, and
+Zarr's general indexing costs some 8 ms of computing for each, which would be most of a commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import icechunk
+import numpy as np
+import zarr
+from zarr.core.buffer import default_buffer_prototype
+
+from mbc_store.chunk_cache import ChunkCache, Key
+from mbc_store.codec import (
+    DamagedChunk,
+    decode_attributes,
+    decode_chunk,
+    empty_chunk,
+    encode_attributes,
+    encode_chunk,
+)
+from mbc_store.errors import StoreCorrupt, translated
+from mbc_store.layout import ArraySpec, array_specs, capacity, counts_spec, create_array, quiet
+from mbc_store.schema import Lengths, StoreConfig, read_attributes
+from mbc_store.waiting import wait
+
+CHUNKS_PER_BLOCK = 64
+CHUNKS_AT_ONCE = 256
+_PROTOTYPE = default_buffer_prototype()
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """What one commit knows of the snapshot it made, so that the next need not read it again."""
+
+    attributes: dict[str, Any]
+    chunks: ChunkCache
+
+
+class Columns:
+    """The arrays of a session. Writes are visible to reads at once and reach the session with ``flush``."""
+
+    def __init__(self, session: icechunk.Session, location: object, recent: Recent | None = None) -> None:
+        """``recent``: of exactly the session's snapshot; it must not be used again."""
+        self._store = session.store
+        self._location = location
+        self._cache = ChunkCache() if recent is None else recent.chunks
+        self._changed: dict[Key, np.ndarray] = {}
+        self._attributes = self._root_attributes() if recent is None else recent.attributes
+        self.config: StoreConfig
+        self.config, self.lengths, self.version = read_attributes(self._attributes, location)
+        self.growing = array_specs(self.config, self.version)
+        self.specs: dict[str, ArraySpec] = {**self.growing, "code_counts": counts_spec(self.config)}
+
+    def _root_attributes(self) -> dict[str, Any]:
+        (data,) = wait(self._fetch(["zarr.json"]))
+        if data is None:
+            raise StoreCorrupt(f"{self._location} holds no store", "run `mbc memory repair`")
+        try:
+            return decode_attributes(data)
+        except DamagedChunk as error:
+            raise StoreCorrupt(f"{self._location}: {error}", "run `mbc memory repair`") from error
+
+    @property
+    def runs(self) -> list[dict[str, Any]]:
+        """The id index's runs (store/mbc_store/id_index.py)."""
+        return self._attributes.get("index_runs", [])
+
+    def set_header(self, lengths: Lengths, runs: Sequence[dict[str, Any]] | None = None) -> None:
+        """Replace the lengths, and the index's runs if given, in the root attributes; grow arrays to fit."""
+        before, self.lengths = self.lengths, lengths
+        for prefix, old, new in (
+            ("passages/", before.rows, lengths.rows),
+            ("documents/", before.documents, lengths.documents),
+        ):
+            if capacity(new, self.version) > capacity(old, self.version):
+                self._resize(prefix, capacity(new, self.version))
+        self._attributes |= lengths.attributes()
+        if runs is not None:
+            self._attributes["index_runs"] = list(runs)
+
+    def _resize(self, prefix: str, rows: int) -> None:
+        with quiet():
+            group = zarr.open_group(self._store, mode="r+")
+            for path, spec in self.specs.items():
+                if path.startswith(prefix):
+                    array = group[path]
+                    assert isinstance(array, zarr.Array)
+                    array.resize((rows, *spec.tail))
+
+    def rows_of(self, path: str) -> int:
+        """Rows written to a growing array."""
+        return self.lengths.rows if path.startswith("passages/") else self.lengths.documents
+
+    # --- chunks --------------------------------------------------------------------------------------
+
+    def _storage_key(self, key: Key) -> str:
+        path, index = key
+        return f"{path}/c/{index}" + "/0" * len(self.specs[path].tail)
+
+    async def _fetch(self, storage_keys: Iterable[str]) -> list[bytes | None]:
+        buffers = await _all(self._store.get(key, _PROTOTYPE) for key in storage_keys)
+        return [None if buffer is None else buffer.to_bytes() for buffer in buffers]
+
+    def load(self, keys: Iterable[Key]) -> list[Key]:
+        """Bring chunks into the cache, many at once; those that were not there.
+
+        A header that claims more rows than there are chunks ends in an error at the first missing one.
+        """
+        loaded: list[Key] = []
+        wanted = (key for key in keys if key not in self._cache and key not in self._changed)
+        while missing := list(dict.fromkeys(islice(wanted, CHUNKS_AT_ONCE))):
+            with translated(self._location):
+                found = wait(self._fetch(map(self._storage_key, missing)))
+            for key, data in zip(missing, found, strict=True):
+                self._cache.put(key, self._decode(key, data))
+            loaded += missing
+        return loaded
+
+    def _decode(self, key: Key, data: bytes | None) -> np.ndarray:
+        spec = self.specs[key[0]]
+        if data is None:
+            path, index = key
+            written = self.rows_of(path) if path in self.growing else index * spec.rows_per_chunk
+            if not spec.optional and index * spec.rows_per_chunk < written:
+                raise StoreCorrupt(
+                    f"{self._location}: chunk {index} of {path} is missing",
+                    "run `mbc memory verify`, then `mbc memory repair`",
+                )
+            return empty_chunk(spec)
+        try:
+            return decode_chunk(data, spec)
+        except DamagedChunk as error:
+            raise StoreCorrupt(
+                f"{self._location}: chunk {key[1]} of {key[0]} is damaged: {error}",
+                "run `mbc memory verify`, then `mbc memory repair`",
+            ) from error
+
+    def _chunk(self, key: Key) -> np.ndarray:
+        if key in self._changed:
+            return self._changed[key]
+        self.load([key])
+        return self._cache.get(key)
+
+    def _writable(self, key: Key) -> np.ndarray:
+        if key not in self._changed:
+            self._changed[key] = self._chunk(key).copy()
+            self._cache.drop(key)
+        return self._changed[key]
+
+    def recent(self) -> Recent:
+        """What look-ups and appends of the next commit are sure to touch: the index and the last chunks.
+
+        These columns must not be used again.
+        """
+
+        def wanted(key: Key) -> bool:
+            path, index = key
+            return path not in self.growing or index >= self.rows_of(path) // self.specs[path].rows_per_chunk
+
+        assert not self._changed, "flush first"
+        self._cache.keep(wanted)
+        return Recent(self._attributes, self._cache)
+
+    # --- reading -------------------------------------------------------------------------------------
+
+    def _keys(self, path: str, start: int, stop: int) -> Iterator[Key]:
+        rows = self.specs[path].rows_per_chunk
+        if stop > start:
+            yield from ((path, index) for index in range(start // rows, -(-stop // rows)))
+
+    def read_many(self, requests: Sequence[tuple[str, slice]], keep: bool = True) -> list[np.ndarray]:
+        """Rows ``start:stop`` of each path; texts come as object arrays of str.
+
+        Args:
+            keep: False where these rows will not be wanted again soon: their chunks are not cached then.
+        """
+        loaded = self.load(key for path, part in requests for key in self._keys(path, part.start, part.stop))
+        results = [self._assemble(path, part.start, part.stop) for path, part in requests]
+        for key in [] if keep else loaded:
+            self._cache.drop(key)
+        self._cache.trim()
+        return results
+
+    def _assemble(self, path: str, start: int, stop: int) -> np.ndarray:
+        spec = self.specs[path]
+        rows = spec.rows_per_chunk
+        result = np.empty((max(stop - start, 0), *spec.tail), dtype=spec.numpy_dtype)
+        for key in self._keys(path, start, stop):
+            offset = key[1] * rows
+            low, high = max(start, offset), min(stop, offset + rows)
+            result[low - start : high - start] = self._chunk(key)[low - offset : high - offset]
+        return result
+
+    def read(self, path: str, start: int, stop: int) -> np.ndarray:
+        """Rows ``start`` to ``stop`` (exclusive)."""
+        return self.read_many([(path, slice(start, stop))])[0]
+
+    def all(self, path: str) -> np.ndarray:
+        """Every written row of a growing array."""
+        return self.read(path, 0, self.rows_of(path))
+
+    def take_many(self, paths: Sequence[str], rows: np.ndarray) -> list[np.ndarray]:
+        """Scattered ``rows`` of each path, in the order asked for; each chunk is decoded once."""
+        rows = np.asarray(rows, dtype=np.int64)
+        results = []
+        if len(rows) <= CHUNKS_PER_BLOCK:
+            per_path = {path: np.unique(rows // self.specs[path].rows_per_chunk).tolist() for path in paths}
+            self.load((path, index) for path, indices in per_path.items() for index in indices)
+        for path in paths:
+            per_chunk = self.specs[path].rows_per_chunk
+            indices, inverse = np.unique(rows // per_chunk, return_inverse=True)
+            found = np.empty((len(rows), *self.specs[path].tail), dtype=self.specs[path].numpy_dtype)
+            for block in range(0, len(indices), CHUNKS_PER_BLOCK):
+                self.load((path, index) for index in indices[block : block + CHUNKS_PER_BLOCK].tolist())
+                for position, index in enumerate(
+                    indices[block : block + CHUNKS_PER_BLOCK].tolist(), start=block
+                ):
+                    here = inverse == position if len(indices) > 1 else slice(None)
+                    found[here] = self._chunk((path, index))[rows[here] - index * per_chunk]
+                self._cache.trim()
+            results.append(found)
+        return results
+
+    def take(self, path: str, rows: np.ndarray) -> np.ndarray:
+        """Scattered ``rows``, in the order asked for."""
+        return self.take_many([path], rows)[0]
+
+    def read_counts(self) -> np.ndarray:
+        """(T, L, K) int64: how many living passages hold each code."""
+        return self.read("code_counts", 0, self.config.slots)
+
+    # --- writing -------------------------------------------------------------------------------------
+
+    def append_many(self, writes: Sequence[tuple[str, int, np.ndarray]]) -> None:
+        """Write values from a first unwritten row on."""
+        needed = [w for w in writes if not self.specs[w[0]].optional or (w[2] != self.specs[w[0]].fill).any()]
+        partial = [(path, first // self.specs[path].rows_per_chunk) for path, first, _ in needed]
+        self.load(partial)
+        for path, first, values in needed:
+            rows, stop = self.specs[path].rows_per_chunk, first + len(values)
+            for key in self._keys(path, first, stop):
+                offset = key[1] * rows
+                low, high = max(first, offset), min(stop, offset + rows)
+                if high - low == rows:
+                    self._changed[key] = empty_chunk(self.specs[path])
+                self._writable(key)[low - offset : high - offset] = values[low - first : high - first]
+
+    def fill(self, path: str, rows: np.ndarray, value: Any) -> None:
+        """Set scattered ``rows`` to one value."""
+        per_chunk = self.specs[path].rows_per_chunk
+        indices = np.unique(rows // per_chunk)
+        self.load((path, index) for index in indices.tolist())
+        for index in indices.tolist():
+            here = rows[rows // per_chunk == index] - index * per_chunk
+            self._writable((path, index))[here] = value
+
+    def write_counts(self, counts: np.ndarray) -> None:
+        """Replace the code counts."""
+        self._changed["code_counts", 0] = counts
+
+    def write_array(self, path: str, spec: ArraySpec, values: np.ndarray) -> None:
+        """Make a new array holding ``values``; it joins ``specs``."""
+        self.specs[path] = spec
+        create_array(zarr.open_group(self._store, mode="r+"), path, len(values), spec)
+        for index in range(-(-len(values) // spec.rows_per_chunk)):
+            part = values[index * spec.rows_per_chunk : (index + 1) * spec.rows_per_chunk]
+            chunk = empty_chunk(spec)
+            chunk[: len(part)] = part
+            self._changed[path, index] = chunk
+
+    def delete(self, path: str) -> None:
+        """Remove an array or group and everything under it."""
+        wait(self._store.delete_dir(path))
+        self._cache.keep(lambda key: not key[0].startswith(f"{path}/"))
+
+    def flush(self, header: bool = True) -> None:
+        """Hand all changes, and the header, to the session."""
+        items = [(self._storage_key(k), encode_chunk(v, self.specs[k[0]])) for k, v in self._changed.items()]
+        if header:
+            items.append(("zarr.json", encode_attributes(self._attributes)))
+
+        async def send() -> None:
+            await _all(self._store.set(k, _PROTOTYPE.buffer.from_bytes(v)) for k, v in items)
+
+        wait(send())
+        for key, chunk in self._changed.items():
+            self._cache.put(key, chunk)
+        self._changed.clear()
+        self._cache.trim()
+
+
+async def _all(operations: Iterable[Awaitable[Any]]) -> list[Any]:
+    """Results of all; the first error is raised when every operation has ended, so none fails unseen."""
+    results = await asyncio.gather(*operations, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results

@@ -1,0 +1,342 @@
+"""The store of one memory: open it, change it in transactions, read it through snapshots."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import icechunk
+
+from mbc_store import history, references
+from mbc_store.columns import Recent
+from mbc_store.commit import Change, durable_commit
+from mbc_store.creation import create_repository, empty_store
+from mbc_store.difference import Difference, difference
+from mbc_store.errors import FingerprintMismatch, StoreCorrupt, StoreNotFound, StoreReadOnly, translated
+from mbc_store.history import Moment
+from mbc_store.location import Location
+from mbc_store.locking import ReaderLease
+from mbc_store.maintenance import (
+    KEEP_HISTORY,
+    REMOTE_GRACE,
+    Collected,
+    Compacted,
+    check_age,
+    collect_garbage,
+    compact_store,
+)
+from mbc_store.portable import export_snapshot
+from mbc_store.records import Commit, Counts, StoreInfo
+from mbc_store.references import Rollback
+from mbc_store.repair import RepairPlan, apply_repair, plan_repair
+from mbc_store.schema import StoreConfig
+from mbc_store.snapshot import Snapshot
+from mbc_store.transaction import Transaction
+from mbc_store.transfer import copy_snapshot, import_export, merge_snapshot
+from mbc_store.verification import Problem, check_snapshot
+
+Where = str | os.PathLike[str] | Location
+
+
+class MemoryStore:
+    """A versioned store of codes and documents; see docs/store-format.md.
+
+    Safe to use from many processes at once: writers queue at a lock, readers see whole commits. After
+    ``fork`` make a new one (Icechunk's threads do not survive it).
+    """
+
+    def __init__(
+        self, repository: icechunk.Repository, location: Location, config: StoreConfig, at: str | None = None
+    ) -> None:
+        self._repository = repository
+        self._at = at
+        self._recent: dict[str, Recent] = {}
+        self.location = location
+        self.config = config
+
+    def __repr__(self) -> str:
+        return f"MemoryStore({self.location})"
+
+    # --- making and opening --------------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, location: Where, config: StoreConfig) -> MemoryStore:
+        """Make an empty store.
+
+        Raises:
+            StoreExists: there is one already, or a folder with other things in it.
+        """
+        where = Location.parse(location)
+        with translated(where):
+            repository = create_repository(where, empty_store(config))
+        return cls(repository, where, config)
+
+    @classmethod
+    def open(
+        cls, location: Where, *, fingerprint: str | None = None, at: Moment | None = None
+    ) -> MemoryStore:
+        """Open a store, optionally as it was at a tag, snapshot or time (then it cannot be changed).
+
+        Args:
+            fingerprint: of the adapter that will read or write it.
+
+        Raises:
+            StoreNotFound: no store there, or nothing at ``at``.
+            StoreCorrupt: its head is lost, or cannot be read.
+            FingerprintMismatch: made with another adapter; names both and the ways out.
+        """
+        where = Location.parse(location)
+        repository = _open_repository(where)
+        with translated(where):
+            snapshot_id = None if at is None else history.resolve(repository, at, where)
+        store = cls(repository, where, StoreConfig(1, 1, 2, "unread"), snapshot_id)
+        with store.snapshot() as snapshot:
+            store.config = snapshot.config
+        if fingerprint is not None and fingerprint != store.config.fingerprint:
+            _refuse_fingerprint(where, store.config, fingerprint)
+        return store
+
+    @staticmethod
+    def exists(location: Where) -> bool:
+        """Whether there is a store at ``location``.
+
+        Raises:
+            StoreCorrupt: there is one whose head is lost or cannot be read.
+        """
+        where = Location.parse(location)
+        with translated(where):
+            return where.has_store()
+
+    @staticmethod
+    def plan_repair(location: Where) -> RepairPlan:
+        """What ``repair`` would do to a store, damaged or not. Changes nothing.
+
+        Raises:
+            StoreNotFound: there is no store.
+            StoreCorrupt: nothing of it can be read.
+        """
+        where = Location.parse(location)
+        with suppress(StoreCorrupt):
+            if not MemoryStore.exists(where):
+                raise StoreNotFound(f"there is no store at {where}", "check the path")
+        with translated(where):
+            return plan_repair(where)
+
+    @staticmethod
+    def repair(location: Where, plan: RepairPlan) -> None:
+        """Carry out a plan."""
+        apply_repair(Location.parse(location), plan)
+
+    # --- reading -------------------------------------------------------------------------------------
+
+    def snapshot(self, at: Moment | None = None) -> Snapshot:
+        """One consistent view: of ``at``, or what the store was opened at, or the newest commit."""
+        self.location.settle()
+        lease = self._lease()
+        try:
+            with translated(self.location):
+                wanted = at if at is not None else self._at
+                if wanted is not None and lease is not None:
+                    # An old snapshot may be collected right now; the newest never is.
+                    with self.location.exclusive():
+                        snapshot_id = history.resolve(self._repository, wanted, self.location)
+                        lease.protect(snapshot_id)
+                else:
+                    snapshot_id = history.resolve(self._repository, wanted, self.location)
+                    if lease is not None:
+                        lease.protect(snapshot_id)
+                info = self._repository.lookup_snapshot(snapshot_id)
+                session = self._repository.readonly_session(snapshot_id=snapshot_id)
+            return Snapshot(session, info.written_at, self.location, lease)
+        except BaseException:
+            if lease is not None:
+                lease.release()
+            raise
+
+    def _lease(self) -> ReaderLease | None:
+        """None on object storage and where the folder is read-only: collection cannot run through there."""
+        if self.location.path is None:
+            return None
+        try:
+            return ReaderLease(self.location.path)
+        except OSError:
+            return None
+
+    def history(self) -> list[Commit]:
+        """Commits, newest first."""
+        with translated(self.location):
+            return list(history.commits(self._repository))
+
+    def tags(self) -> dict[str, str]:
+        """Snapshot id by tag."""
+        with translated(self.location):
+            return history.tags(self._repository)
+
+    def info(self) -> StoreInfo:
+        """Size and state; reads no codes."""
+        from mbc_store.measure import array_bytes, code_statistics, disk_bytes
+
+        with self.snapshot() as snapshot:
+            entropy, used = code_statistics(snapshot.code_counts())
+            return StoreInfo(
+                location=str(self.location),
+                snapshot=snapshot.id,
+                documents=snapshot.document_count,
+                passages=snapshot.passage_count,
+                dead_passages=snapshot.row_count - snapshot.passage_count,
+                slots=self.config.slots,
+                levels=self.config.levels,
+                codes=self.config.codes,
+                fingerprint=self.config.fingerprint,
+                adapter=self.config.adapter,
+                base_model=self.config.base_model,
+                keep_text=self.config.keep_text,
+                vector_width=self.config.vector_width,
+                array_bytes=array_bytes(snapshot),
+                disk_bytes=disk_bytes(self.location),
+                code_entropy_bits=entropy,
+                codes_used=used,
+                commits=len(self.history()),
+                tags=self.tags(),
+            )
+
+    def diff(self, before: Moment, after: Moment | None = None) -> Difference:
+        """Documents added, removed and changed between two snapshots."""
+        with self.snapshot(before) as first, self.snapshot(after) as second:
+            return difference(first, second)
+
+    def verify(self) -> list[Problem]:
+        """Everything that is wrong with the newest snapshot (or the one opened); empty if all is well."""
+        with translated(self.location):
+            snapshot_id = history.resolve(self._repository, self._at, self.location)
+            session = self._repository.readonly_session(snapshot_id=snapshot_id)
+        return check_snapshot(session, self.location)
+
+    def export_to(self, folder: str | os.PathLike[str]) -> int:
+        """Write ``documents.jsonl`` and ``codes.parquet`` into a new folder; the number of documents."""
+        with self.snapshot() as snapshot:
+            return export_snapshot(snapshot, Path(folder))
+
+    def copy_to(self, destination: Where) -> MemoryStore:
+        """A store elsewhere (a folder, ``s3://``, ``gs://``) with the same documents, without history."""
+        with self.snapshot() as snapshot:
+            copy_snapshot(snapshot, Location.parse(destination))
+        return MemoryStore.open(destination)
+
+    # --- changing ------------------------------------------------------------------------------------
+
+    def transaction(
+        self, message: str = "encode", operation: str = "encode", newest_wins: bool = False
+    ) -> Transaction:
+        """Collect changes and commit them together; see ``Transaction``.
+
+        Args:
+            newest_wins: keep a stored document unless the record's timestamp is later.
+        """
+        self._check_writable()
+        return Transaction(self, message, operation, newest_wins)
+
+    def tag(self, name: str, at: Moment | None = None) -> str:
+        """Give a snapshot (the newest one) a name that keeps it from expiring; its id.
+
+        Raises:
+            StoreError: the name is taken, was used before, or is not a plain name.
+        """
+        self._check_writable()
+        with translated(self.location), self.location.exclusive():
+            return references.create_tag(self._repository, self.location, name, at)
+
+    def delete_tag(self, name: str) -> None:
+        """Raises StoreNotFound where there is no such tag. The name cannot be used again."""
+        self._check_writable()
+        with translated(self.location), self.location.exclusive():
+            references.delete_tag(self._repository, self.location, name)
+
+    def rollback(self, to: Moment) -> Rollback:
+        """Make an earlier snapshot the newest again. What came after stays under a tag."""
+        self._check_writable()
+        with translated(self.location), self.location.exclusive():
+            return references.rollback(self._repository, self.location, to)
+
+    def compact(self, *, purge: bool = False) -> Compacted:
+        """Rewrite the store without the rows of forgotten and replaced documents.
+
+        Args:
+            purge: also delete all history and all tags, so that nothing forgotten is left on disk. On
+                object storage writers wait meanwhile, and whoever reads an older snapshot loses it.
+
+        Raises:
+            StoreInUse: purging while somebody reads.
+        """
+        self._check_writable()
+        return compact_store(self, purge)
+
+    def gc(self, *, older_than: timedelta = KEEP_HISTORY, grace: timedelta = REMOTE_GRACE) -> Collected:
+        """Forget commits older than ``older_than`` (the newest and tagged ones stay) and delete what is no
+        longer needed. Open snapshots, here and in other processes on this machine, stay readable.
+
+        Args:
+            grace: object storage only: spare unreferenced objects younger than this, which a writer may be
+                about to refer to.
+        """
+        self._check_writable()
+        return collect_garbage(self, check_age(older_than), grace)
+
+    def merge(self, source: MemoryStore) -> Counts:
+        """Add another store's documents; see ``mbc_store.transfer.merge_snapshot``."""
+        with source.snapshot() as snapshot:
+            return merge_snapshot(snapshot, self)
+
+    def import_from(self, folder: str | os.PathLike[str]) -> Counts:
+        """Upsert what ``export_to`` wrote."""
+        return import_export(Path(folder), self)
+
+    def commit(self, message: str, change: Change) -> tuple[str, dict[str, Any] | None]:
+        """Apply ``change`` to the newest snapshot, durably (``mbc_store.commit.durable_commit``)."""
+        self._check_writable()
+        with translated(self.location):
+            return durable_commit(self._repository, self.location, message, change)
+
+    def remember(self, snapshot_id: str, recent: Recent) -> None:
+        """Keep what the commit of ``snapshot_id`` had in memory for the next commit."""
+        self._recent = {snapshot_id: recent}
+
+    def recall(self, snapshot_id: str) -> Recent | None:
+        """What is remembered of ``snapshot_id``. It is handed out once: a change that fails half-way has
+        altered it."""
+        return self._recent.pop(snapshot_id, None)
+
+    def _check_writable(self) -> None:
+        if self._at is not None:
+            raise StoreReadOnly(
+                f"{self.location} was opened as of {self._at}; the past cannot be changed",
+                "open it without `at`",
+            )
+
+    @property
+    def repository(self) -> icechunk.Repository:
+        return self._repository
+
+
+def _open_repository(where: Location) -> icechunk.Repository:
+    where.settle()
+    with translated(where):
+        if not where.has_store():
+            raise StoreNotFound(
+                f"there is no store at {where}", "check the path, or make one with `mbc encode`"
+            )
+        return icechunk.Repository.open(where.storage())
+
+
+def _refuse_fingerprint(where: Location, config: StoreConfig, fingerprint: str) -> None:
+    made_with = config.fingerprint + (f" ({config.adapter})" if config.adapter else "")
+    ways = "use the adapter it was made with"
+    ways += (
+        ", or `mbc memory reencode` from the kept texts"
+        if config.keep_text
+        else "; it keeps no texts to re-encode"
+    )
+    raise FingerprintMismatch(f"{where} was made with adapter {made_with}, not with {fingerprint}", ways)

@@ -1,0 +1,209 @@
+"""Documents become codes: what is stored, what is skipped, and what survives an interruption."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mbc_cli.corpus.documents import Document
+from mbc_cli.errors import MbcError, UsageError
+from mbc_cli.inference.encode import encode_texts
+from mbc_cli.memory import Memory
+from tests.support.tiny_memories import CountedCalls, numbered_documents, save_adapter_directory
+
+REPOSITORY = Path(__file__).parents[2]
+LONG = " ".join(f"On day {day} the river Tarn rose by {day * 7 % 31} inches." for day in range(12))
+
+
+def test_stored_codes_are_the_models_own_for_every_passage(memory: Memory) -> None:
+    document = Document("tarn", LONG, title="River", timestamp=7, metadata={"source": "log"})
+
+    memory.encode([document], batch_size=3)
+
+    snapshot = memory.store.snapshot()
+    passages = snapshot.passages(np.arange(snapshot.row_count))
+    assert len(passages) > 3
+    for row, passage in enumerate(passages):
+        assert passage.text == LONG[passage.start : passage.end]
+        batch = memory.tokenizers.encode_documents([passage.text])
+        with torch.inference_mode():
+            vectors = memory.model.encode_documents(batch.input_ids, batch.attention_mask)
+            expected = memory.model.quantize(vectors).codes[0]
+        np.testing.assert_array_equal(snapshot.codes(np.array([row]))[0], expected.numpy())
+
+
+def test_neighbouring_passages_overlap_and_cover_the_document(memory: Memory) -> None:
+    memory.encode([Document("tarn", LONG)])
+    passages = memory.store.snapshot().passages(np.arange(memory.store.snapshot().row_count))
+    spans = sorted((passage.start, passage.end) for passage in passages)
+    assert spans[0][0] == 0
+    assert spans[-1][1] == len(LONG)
+    assert all(later[0] < earlier[1] for earlier, later in pairwise(spans))
+
+
+def test_padding_does_not_change_the_codes(memory: Memory) -> None:
+    texts = [LONG[:length] for length in (3, 90, 17, 55, 8, 41, 73)]
+    together, errors = encode_texts(memory.model, memory.tokenizers, texts, batch_size=len(texts))
+    alone, errors_alone = encode_texts(memory.model, memory.tokenizers, texts, batch_size=1)
+    np.testing.assert_array_equal(together, alone)
+    np.testing.assert_allclose(errors, errors_alone, rtol=1e-4)
+    assert len(np.unique(together.reshape(len(texts), -1), axis=0)) > 1
+
+
+def test_encoding_the_same_content_again_costs_no_forward_pass_and_no_commit(memory: Memory) -> None:
+    documents = numbered_documents(9)
+    first = memory.encode(documents, batch_size=4, commit_every=4)
+    before = memory.store.snapshot().id
+
+    with CountedCalls(memory.model, "encode_documents") as calls:
+        again = memory.encode(documents, batch_size=4, commit_every=4)
+
+    assert (first.added, first.commits) == (9, 3)
+    assert (again.added, again.replaced, again.unchanged, again.commits) == (0, 0, 9, 0)
+    assert calls.count == 0
+    assert memory.store.snapshot().id == before
+
+
+@pytest.mark.parametrize("change", [{"text": "The ferry burned."}, {"title": "Ferry"}, {"timestamp": 5}])
+def test_changed_content_replaces_only_its_document(memory: Memory, change: dict[str, object]) -> None:
+    documents = numbered_documents(5)
+    memory.encode(documents)
+    changed = replace(documents[2], **change)
+
+    report = memory.encode([*documents[:2], changed, *documents[3:]])
+
+    assert (report.added, report.replaced, report.unchanged) == (0, 1, 4)
+    stored = memory.store.snapshot().document(changed.id)
+    assert stored is not None
+    assert (stored.text, stored.title, stored.timestamp) == (changed.text, changed.title, changed.timestamp)
+    assert memory.store.snapshot().document_count == 5
+
+
+def test_counts_follow_the_codes_through_replacement(memory: Memory) -> None:
+    documents = numbered_documents(4)
+    memory.encode(documents)
+    memory.encode([replace(documents[1], text=LONG)])
+    snapshot = memory.store.snapshot()
+    counts = np.zeros_like(snapshot.code_counts())
+    for _, codes, alive in snapshot.iter_codes(3):
+        for passage in codes[alive]:
+            for slot, level in np.ndindex(passage.shape):
+                counts[slot, level, passage[slot, level]] += 1
+    np.testing.assert_array_equal(snapshot.code_counts(), counts)
+
+
+def test_a_failing_source_keeps_the_committed_documents(memory: Memory) -> None:
+    def source() -> Iterator[Document]:
+        yield from numbered_documents(7)
+        raise OSError("the disk went away")
+
+    with pytest.raises(OSError, match="went away"):
+        memory.encode(source(), commit_every=3)
+
+    assert memory.store.snapshot().document_count == 6
+
+
+def test_a_killed_run_resumes_without_encoding_committed_documents_again(
+    adapter_directory: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "killed.mbc"
+    script = f"""
+import time
+from mbc_cli.memory import Memory
+from tests.support.tiny_memories import numbered_documents
+memory = Memory.create({str(store)!r}, {str(adapter_directory)!r}, device="cpu")
+def slow_source():
+    for document in numbered_documents(60):
+        yield document
+        time.sleep(0.02)
+memory.encode(slow_source(), batch_size=2, commit_every=3, on_progress=lambda r: print(r.added, flush=True))
+"""
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as process:
+        assert process.stdout is not None
+        acknowledged = [int(process.stdout.readline()) for _ in range(3)][-1]
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+
+    memory = Memory.open(store, device="cpu")
+    survived = memory.store.snapshot().document_count
+    assert acknowledged <= survived < 60
+    assert survived % 3 == 0
+    with CountedCalls(memory.model, "encode_documents") as calls:
+        report = memory.encode(numbered_documents(60), batch_size=1)
+    assert (report.unchanged, report.added) == (survived, 60 - survived)
+    assert calls.count == report.passages
+    assert memory.store.snapshot().document_count == 60
+
+
+def test_the_last_of_two_documents_with_one_id_counts(memory: Memory) -> None:
+    memory.encode(
+        [Document("a", "The ferry sank."), Document("b", "Rain."), Document("a", "The ferry sailed.")]
+    )
+    stored = memory.store.snapshot().document("a")
+    assert stored is not None
+    assert stored.text == "The ferry sailed."
+    assert memory.store.snapshot().document_count == 2
+
+
+def test_quantisation_error_is_the_distance_between_vectors_and_their_codes(memory: Memory) -> None:
+    texts = ["The ferry sank.", LONG[:60]]
+    _, errors = encode_texts(memory.model, memory.tokenizers, texts, batch_size=2)
+    for text, error in zip(texts, errors, strict=True):
+        batch = memory.tokenizers.encode_documents([text])
+        with torch.inference_mode():
+            vectors = memory.model.encode_documents(batch.input_ids, batch.attention_mask)
+            decoded = memory.model.quantize(vectors).quantized
+        assert error == pytest.approx(float(((vectors - decoded) ** 2).mean()), rel=1e-4)
+        assert error > 0
+
+
+def test_an_adapter_without_quantiser_is_refused_in_one_line(tmp_path: Path) -> None:
+    directory = save_adapter_directory(tmp_path, quantizer={"kind": "none"})
+    with pytest.raises(MbcError, match="no quantiser") as caught:
+        Memory.create(tmp_path / "store", directory, device="cpu")
+    assert "\n" not in str(caught.value)
+
+
+def test_shorter_windows_make_more_passages_that_share_what_was_asked(memory: Memory) -> None:
+    memory.encode([Document("tarn", LONG)], window=10, overlap=3)
+    with memory.store.snapshot() as snapshot:
+        passages = snapshot.passages(np.arange(snapshot.row_count))
+    tokens = [len(memory.tokenizers.token_offsets(passage.text)) for passage in passages]
+    assert max(tokens) <= 10
+    for earlier, later in pairwise(passages):
+        assert len(memory.tokenizers.token_offsets(LONG[later.start : earlier.end])) == 3
+
+
+@pytest.mark.parametrize("windows", [{"window": 24}, {"window": 0}, {"window": 8, "overlap": 4}])
+def test_windows_that_do_not_fit_the_adapter_are_refused_and_no_store_is_created_for_them(
+    memory: Memory, windows: dict[str, int], tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="tokens"):
+        memory.encode(numbered_documents(1), **windows)
+    with pytest.raises(UsageError, match="tokens"):
+        Memory.create(tmp_path / "never.mbc", memory.adapter_name, device="cpu", **windows)
+    assert not (tmp_path / "never.mbc").exists()
+
+
+@pytest.mark.parametrize("arguments", [{"batch_size": 0}, {"commit_every": 0}])
+def test_sizes_below_one_are_refused(memory: Memory, arguments: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        memory.encode(numbered_documents(1), **arguments)
+
+
+def test_progress_is_reported_after_every_commit(memory: Memory) -> None:
+    seen: list[int] = []
+    memory.encode(
+        numbered_documents(8), commit_every=3, on_progress=lambda report: seen.append(report.documents)
+    )
+    assert seen == [3, 6, 8]

@@ -1,0 +1,74 @@
+"""The published implementation's small models, inputs and outputs (tests/fixtures/parity)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from mbc_cli.model.build import build_memory_model
+from mbc_cli.model.import_reference import infer_config
+from mbc_cli.model.llm.architectures import model_config
+from mbc_cli.model.llm.backbone import Backbone
+from mbc_cli.model.memory_model import TrainingBatch
+from mbc_cli.model.whole_bank.model import WholeBankMemoryModel
+from mbc_cli.model.whole_bank.reference import load_checkpoint, read_checkpoint
+
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "parity"
+KINDS = ("gpt2", "llama")
+
+
+@dataclass(frozen=True)
+class Published:
+    """One fixture: its directory, the batch that went in and what the published code computed."""
+
+    directory: Path
+    inputs: dict[str, Tensor]
+    expected: dict[str, Tensor]
+    dimensions: dict[str, float]
+
+    @classmethod
+    @cache
+    def of(cls, kind: str) -> Published:
+        directory = FIXTURES / kind
+        return cls(
+            directory,
+            load_file(directory / "inputs.safetensors"),
+            load_file(directory / "expected.safetensors"),
+            json.loads((directory / "config.json").read_text()),
+        )
+
+    def model(self) -> WholeBankMemoryModel:
+        """A fresh model with the published weights."""
+        checkpoint = read_checkpoint(self.directory / "reference.pt")
+        base = str(self.directory / "base_lm")
+        config = infer_config(
+            checkpoint,
+            model_config(base),
+            base_model=base,
+            document_t5=str(self.directory / "amortization_t5"),
+            question_t5=str(self.directory / "question_t5"),
+            lora_alpha=self.dimensions["lora_alpha"],
+        )
+        model = build_memory_model(config, Backbone.from_pretrained(base))
+        assert isinstance(model, WholeBankMemoryModel)
+        load_checkpoint(model, checkpoint)
+        return model.eval()
+
+    def batch(self, prefix: str = "") -> TrainingBatch:
+        """The batch of the inputs whose names start with ``prefix``, such as ``train_step_0.``."""
+        names = ("text_ids_amort", "text_attention_amort", "gen_q_ids_amort", "gen_q_attn_mask_amort")
+        answers = ("qa_ids", "qa_attention", "qa_target_ids")
+        encoded = [self.inputs[prefix + name] for name in names]
+        answered = [self.inputs[prefix + name] for name in answers]
+        return TrainingBatch(*encoded, torch.arange(len(encoded[0])), *answered)
+
+    def difference(self, name: str, value: Tensor) -> float:
+        """Largest absolute difference to the published value of ``name``."""
+        assert value.shape == self.expected[name].shape
+        return (value.double() - self.expected[name].double()).abs().max().item()
