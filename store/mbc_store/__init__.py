@@ -1,7 +1,13 @@
 """A versioned, crash-safe store of codebook indices and the documents they were read from.
 
 Numpy in, numpy out: nothing here knows of torch or of the command line.
+
+What is not an error is loaded when it is first named: importing ``mbc_store.durable`` alone must not cost the
+import of zarr and icechunk.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from mbc_store.errors import (
     FingerprintMismatch,
@@ -15,11 +21,26 @@ from mbc_store.errors import (
     StoreNotFound,
     StoreReadOnly,
 )
-from mbc_store.memory_store import MemoryStore
-from mbc_store.records import Commit, Counts, DocumentRecord, StoredDocument, StoredPassage, StoreInfo
-from mbc_store.schema import StoreConfig
-from mbc_store.snapshot import Snapshot
-from mbc_store.transaction import Transaction
+
+if TYPE_CHECKING:
+    from mbc_store.memory_store import MemoryStore
+    from mbc_store.records import Commit, Counts, DocumentRecord, StoredDocument, StoredPassage, StoreInfo
+    from mbc_store.schema import StoreConfig
+    from mbc_store.snapshot import Snapshot
+    from mbc_store.transaction import Transaction
+
+_HOMES = {
+    "Commit": "records",
+    "Counts": "records",
+    "DocumentRecord": "records",
+    "MemoryStore": "memory_store",
+    "Snapshot": "snapshot",
+    "StoreConfig": "schema",
+    "StoreInfo": "records",
+    "StoredDocument": "records",
+    "StoredPassage": "records",
+    "Transaction": "transaction",
+}
 
 __all__ = [
     "Commit",
@@ -43,3 +64,9 @@ __all__ = [
     "StoredPassage",
     "Transaction",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
