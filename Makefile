@@ -5,13 +5,17 @@ BIN := $(VENV)/bin
 # Exact versions for a reproducible set-up; pyproject.toml keeps the ranges open for users.
 PINS := -c .ci/constraints.txt
 
-.PHONY: quickstart test lint docs clean
+.PHONY: quickstart test fast lint docs clean
 
 quickstart: $(VENV)/.installed
 	PATH="$(abspath $(BIN)):$$PATH" bash examples/quickstart.sh
 
 test: $(VENV)/.installed-test lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# The inner loop.
+fast: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow'
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from enum import IntEnum
 
+# The name on the package index, where `mbc` is another project.
+DISTRIBUTION = "mbc-memory"
+
 
 class ExitCode(IntEnum):
     """Exit codes of the ``mbc`` command."""
@@ -46,6 +49,11 @@ class UsageError(MbcError):
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__("usage", message, hint, ExitCode.USAGE)
+
+
+def install_hint(extra: str) -> str:
+    """How to install what one of this distribution's extras brings."""
+    return f"pip install '{DISTRIBUTION}[{extra}]'"
 
 
 def nearest_hint(received: str, accepted: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,13 @@ import pytest
 
 if TYPE_CHECKING:
     from mbc_cli.memory import Memory
+
+
+def pytest_configure() -> None:
+    # A shell starts background jobs (`nohup make test &`) with Ctrl-C ignored. Children inherit that, and
+    # some tests press Ctrl-C on theirs.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

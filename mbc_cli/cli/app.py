@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from mbc_cli.cli import output, settings
-from mbc_cli.errors import ExitCode, MbcError, UsageError
+from mbc_cli.errors import DISTRIBUTION, ExitCode, MbcError, UsageError
 
 # In the order of the help. A module holds a function of its own name, or `app` for a group of commands.
 COMMANDS = ("demo", "encode", "query", "adapt", "evaluate", "memory", "adapter", "doctor")
@@ -152,7 +152,7 @@ def _show_version(value: bool) -> None:
     if value:
         from importlib.metadata import version
 
-        output.write(f"mbc {version('mbc')}")
+        output.write(f"mbc {version(DISTRIBUTION)}")
         raise typer.Exit
 
 

@@ -18,7 +18,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 
 from mbc_cli.corpus.documents import Document, Question
-from mbc_cli.errors import MbcError
+from mbc_cli.errors import MbcError, install_hint
 from mbc_cli.inference.encode import mean_quantization_error
 from mbc_cli.model.adapter import save_adapter
 from mbc_cli.model.calibration import Calibration
@@ -165,7 +165,7 @@ def build_accelerator(
             raise MbcError(
                 "missing-package",
                 f"training.trackers names {tracker}, which is not installed",
-                f"pip install 'mbc-memory[{tracker}]'",
+                install_hint(tracker),
             )
     # accelerate keeps the first precision of a process for good; a second run may have another.
     AcceleratorState._reset_state()

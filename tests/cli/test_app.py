@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,7 @@ def test_completion_knows_commands_and_options() -> None:
 def test_version_is_data_on_stdout(mbc: RunMbc) -> None:
     result = mbc("--version")
     assert result.code == 0
-    assert result.out.startswith("mbc ")
+    assert result.out == f"mbc {version('mbc-memory')}\n"
 
 
 def test_a_user_error_is_one_line_and_a_hint_without_a_traceback(mbc: RunMbc, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from mbc_cli.corpus.bad_input import BadInputs, BadRecord
 from mbc_cli.corpus.datasets.question_dataset import QuestionDataset
 from mbc_cli.corpus.records import parse_json
 from mbc_cli.corpus.streams import BrokenStream, decode, open_stream
-from mbc_cli.errors import MbcError, UsageError
+from mbc_cli.errors import MbcError, UsageError, install_hint
 
 HUB_NAME = "rajpurkar/squad"
 
@@ -96,7 +96,7 @@ def _hub_rows(split: str) -> Iterator[_Row]:
         raise MbcError(
             "dependency",
             "reading squad from the hub needs the package datasets",
-            "pip install 'mbc-memory[datasets]', or name a JSON file in SQuAD's format",
+            f"{install_hint('datasets')}, or name a JSON file in SQuAD's format",
         ) from None
     try:
         rows = datasets.load_dataset(HUB_NAME, split=split)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
-from mbc_cli.errors import MbcError
+from mbc_cli.errors import MbcError, install_hint
 from mbc_cli.model.llm.prefix import Prefix
 
 Quantize = Literal["nf4", "int8"]
@@ -312,7 +312,7 @@ def _bitsandbytes_config(quantize: Quantize) -> Any:
         raise MbcError(
             "missing-package",
             f"a base quantised to {quantize} needs the package bitsandbytes, which is not installed",
-            hint="pip install 'mbc-memory[quantize]'",
+            hint=install_hint("quantize"),
         )
     from transformers import BitsAndBytesConfig
 
