@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mbc_cli.batching import batched
 from mbc_cli.errors import MbcError
 from mbc_cli.inference.answer import Answer, AnswerStream, Source
 from mbc_cli.inference.bank import Bank, MemoryFilter
@@ -72,7 +73,7 @@ class Answerer:
                 and the adapter is not calibrated.
         """
         answers: list[Answer] = []
-        for batch in _batches(questions, batch_size):
+        for batch in batched(questions, batch_size):
             reading = self._read(batch, rows, top_k, threshold)
             known = [answer for answer in reading.answers if answer.from_memory]
             unknown = [answer for answer in reading.answers if not answer.from_memory]
@@ -105,7 +106,7 @@ class Answerer:
     def without_memory(self, questions: Sequence[str], *, batch_size: int = 16) -> list[Answer]:
         """The untouched LLM's answers to the same prompts: no prefix and no KV-LoRA."""
         answers: list[Answer] = []
-        for batch in _batches(questions, batch_size):
+        for batch in batched(questions, batch_size):
             self._check_length(self.tokenizers.encode_prompts(batch), 0)
             answers += self._tell([Answer(question, "", from_memory=False) for question in batch], None)
         return answers
@@ -127,7 +128,7 @@ class Answerer:
                 "use an adapter with aggregation.kind select",
             )
         found: list[tuple[Source, ...]] = []
-        for batch in _batches(questions, batch_size):
+        for batch in batched(questions, batch_size):
             scores, numbers = self.bank.best_rows(model, self._encode(batch), rows, top_k)
             found += self._sources(scores, numbers, len(batch))
         return found
@@ -245,8 +246,3 @@ class Answerer:
                 shown = text
         if ids and (piece := self.tokenizers.decode_answers(torch.tensor([ids]))[0][len(shown) :]):
             yield piece
-
-
-def _batches(questions: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    for first in range(0, len(questions), size):
-        yield questions[first : first + size]

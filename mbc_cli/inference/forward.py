@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mbc_cli.batching import batched
 from mbc_cli.corpus.documents import Document, Passage
 from mbc_cli.corpus.passages import split_document
 from mbc_cli.errors import UsageError
@@ -54,14 +55,13 @@ class Windows:
 @torch.inference_mode()
 def context_vectors(
     model: MemoryModel, tokenizers: Tokenizers, texts: Sequence[str], *, batch_size: int
-) -> Iterator[tuple[list[int], Tensor]]:
+) -> Iterator[tuple[Sequence[int], Tensor]]:
     """Yield the context vectors of ``texts`` batch by batch: indices into ``texts``, and (B, T, C) float32.
 
     Texts go through the model sorted by length, so that a batch holds little padding.
     """
     model.eval()
     by_length = sorted(range(len(texts)), key=lambda index: len(texts[index]))
-    for first in range(0, len(texts), batch_size):
-        indices = by_length[first : first + batch_size]
+    for indices in batched(by_length, batch_size):
         batch = tokenizers.encode_documents([texts[index] for index in indices]).to(model.device)
         yield indices, model.encode_documents(batch.input_ids, batch.attention_mask)

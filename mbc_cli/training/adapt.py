@@ -20,6 +20,7 @@ from accelerate.utils import set_seed
 from mbc_cli.corpus.documents import Document, Question
 from mbc_cli.errors import MbcError, install_hint
 from mbc_cli.inference.encode import mean_quantization_error
+from mbc_cli.inference.forward import Windows
 from mbc_cli.model.adapter import save_adapter
 from mbc_cli.model.calibration import Calibration
 from mbc_cli.model.config import MemoryConfig
@@ -106,15 +107,15 @@ def adapt(
         # Every process starts from the same weights; what it draws in training is its own.
         set_seed(training.seed, device_specific=True)
 
-        window = config.amortization.document_tokens
+        windows = Windows.of(model, tokenizers)
         if validation is None and training.validation_fraction:
             questions, held_out = hold_out(documents, questions, training.validation_fraction, training.seed)
             validation = (documents, held_out)
-        data = build_training_set(documents, questions, tokenizers, window)
+        data = build_training_set(documents, questions, tokenizers, windows)
         validator = None
         if validation is not None:
             validator = Validator(
-                model, tokenizers, build_training_set(*validation, tokenizers, window), training
+                model, tokenizers, build_training_set(*validation, tokenizers, windows), training
             )
 
         record = run_record(config, training, data.digest, accelerator.num_processes)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from mbc_cli.batching import batched
 from mbc_cli.corpus.documents import Document, Question
 from mbc_cli.inference.encode import encode_texts
 from mbc_cli.inference.forward import Windows
@@ -125,8 +126,7 @@ def _scored(
     stored, _ = encode_texts(model, tokenizers, [passage.text for passage in passages], batch_size=batch_size)
     codes = torch.from_numpy(stored.astype(np.int64)).to(model.device)
     own, others = [], []
-    for start in range(0, len(questions), batch_size):
-        asked = questions[start : start + batch_size]
+    for asked in batched(questions, batch_size):
         batch = tokenizers.encode_questions([question.question for question in asked]).to(model.device)
         encoded = model.encode_questions(batch.input_ids, batch.attention_mask)
         for question, scores in zip(asked, model.select(encoded, codes).double().cpu().numpy(), strict=True):

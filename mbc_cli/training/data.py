@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
+from mbc_cli.batching import batched
 from mbc_cli.corpus.documents import Document, Passage, Question, document_digest
-from mbc_cli.corpus.passages import split_document
 from mbc_cli.errors import MbcError
-from mbc_cli.model.memory_model import TrainingBatch
+from mbc_cli.inference.forward import Windows
+from mbc_cli.model.batches import TrainingBatch
 from mbc_cli.model.tokenizers import Tokenizers
 from mbc_cli.training.config import TrainingConfig
 
@@ -29,7 +29,7 @@ _BUCKET_BLUR = 0.1
 
 @dataclass(frozen=True, slots=True)
 class TrainingPassage:
-    """One passage that fits the model's window, and the questions it answers."""
+    """One passage, and the questions it answers."""
 
     passage: Passage
     questions: tuple[Question, ...]
@@ -48,23 +48,32 @@ class TrainingSet:
     def question_count(self) -> int:
         return sum(len(passage.questions) for passage in self.passages)
 
+    def batch(self, examples: Sequence[TrainingExample], tokenizers: Tokenizers) -> TrainingBatch:
+        """Tokenise examples, padded to their longest passage, question and answer only."""
+        return tokenizers.training_batch(
+            documents=[self.passages[example.passage].passage.text for example in examples],
+            questions=[question for example in examples for question, _ in example.questions],
+            answers=[answer for example in examples for _, answer in example.questions],
+            question_document=[row for row, example in enumerate(examples) for _ in example.questions],
+        )
+
 
 @dataclass(frozen=True, slots=True)
-class Visit:
-    """Some questions of one passage, each with the accepted answer to be learned this time."""
+class TrainingExample:
+    """Passage number ``passage`` with some of its questions, each with the answer to be learned this time."""
 
     passage: int
     questions: tuple[tuple[str, str], ...]
 
 
 def build_training_set(
-    documents: Sequence[Document], questions: Sequence[Question], tokenizers: Tokenizers, window: int
+    documents: Sequence[Document], questions: Sequence[Question], tokenizers: Tokenizers, windows: Windows
 ) -> TrainingSet:
     """Find for every question the passage to learn it from.
 
     A question may name several documents: the first that contains an accepted answer is used, else the
-    first. A document longer than ``window`` tokens is cut, and the passage that contains the answer is
-    used, else the document's first.
+    first. Documents are cut as they are in use, and the passage that contains the answer is learned from,
+    else the document's first.
 
     Raises:
         MbcError: no question can be used.
@@ -80,9 +89,7 @@ def build_training_set(
             continue
         for document in named:
             if document.id not in passages_of:
-                passages_of[document.id] = split_document(
-                    document, tokenizers.token_offsets, window=window, overlap=window // 8
-                )
+                passages_of[document.id] = windows.split(tokenizers, document)
         passage = _gold_passage([p for document in named for p in passages_of[document.id]], question)
         questions_of[passage.document_id, passage.index].append(question)
     if not questions_of:
@@ -116,83 +123,64 @@ def hold_out(
 
 
 class BatchOrder:
-    """Which visits make batch ``index`` of a run, for any index.
+    """Which examples make batch ``index`` of a run, for any index.
 
-    Within an epoch every question is visited once, in groups of ``questions_per_document``, but for the
+    Within an epoch every question is asked once, in groups of ``questions_per_document``, but for the
     less than one batch that is left over.
     """
 
     def __init__(self, data: TrainingSet, config: TrainingConfig) -> None:
         self._data = data
         self._config = config
-        per_visit = config.questions_per_document
-        self._visits = sum(-(-len(passage.questions) // per_visit) for passage in data.passages)
-        self._batch_size = min(config.batch_size, self._visits)
-        self.batches_per_epoch = self._visits // self._batch_size
+        per_example = config.questions_per_document
+        self._example_count = sum(-(-len(passage.questions) // per_example) for passage in data.passages)
+        self._batch_size = min(config.batch_size, self._example_count)
+        self.batches_per_epoch = self._example_count // self._batch_size
         self._epoch = -1
-        self._batches: list[list[Visit]] = []
+        self._batches: list[list[TrainingExample]] = []
 
-    def batch(self, index: int) -> list[Visit]:
-        """Return the visits of batch ``index``, each passage once."""
+    def batch(self, index: int) -> list[TrainingExample]:
+        """Return the examples of batch ``index``, each passage once."""
         epoch, position = divmod(index, self.batches_per_epoch)
         if epoch != self._epoch:
             self._epoch, self._batches = epoch, self._epoch_batches(epoch)
         return _merged(self._batches[position])
 
-    def _epoch_batches(self, epoch: int) -> list[list[Visit]]:
+    def _epoch_batches(self, epoch: int) -> list[list[TrainingExample]]:
         generator = np.random.default_rng([self._config.seed, epoch])
-        visits = []
+        examples = []
         for number, passage in enumerate(self._data.passages):
             asked = []
             for index in generator.permutation(len(passage.questions)):
                 question = passage.questions[index]
                 asked.append((question.question, question.answers[generator.integers(len(question.answers))]))
-            size = self._config.questions_per_document
-            visits += [Visit(number, tuple(asked[i : i + size])) for i in range(0, len(asked), size)]
-        visits = [visits[index] for index in generator.permutation(len(visits))]
+            groups = batched(asked, self._config.questions_per_document)
+            examples += [TrainingExample(number, tuple(group)) for group in groups]
+        examples = [examples[index] for index in generator.permutation(len(examples))]
         if self._config.bucket_by_length:
-            visits = self._bucketed(visits, generator)
-        starts = range(0, self.batches_per_epoch * self._batch_size, self._batch_size)
-        batches = [visits[start : start + self._batch_size] for start in starts]
+            examples = self._bucketed(examples, generator)
+        batches = list(batched(examples, self._batch_size))[: self.batches_per_epoch]
         return [batches[index] for index in generator.permutation(len(batches))]
 
-    def _bucketed(self, visits: list[Visit], generator: np.random.Generator) -> list[Visit]:
-        lengths = np.array([self._data.passages[visit.passage].tokens for visit in visits], dtype=np.float64)
+    def _bucketed(
+        self, examples: list[TrainingExample], generator: np.random.Generator
+    ) -> list[TrainingExample]:
+        lengths = np.array(
+            [self._data.passages[example.passage].tokens for example in examples], dtype=np.float64
+        )
         lengths *= generator.uniform(1 - _BUCKET_BLUR, 1 + _BUCKET_BLUR, len(lengths))
-        size = self._batch_size * _BUCKET_BATCHES
         ordered = []
-        for start in range(0, len(visits), size):
-            block = lengths[start : start + size].argsort(kind="stable") + start
-            ordered += [visits[index] for index in block]
+        for block in batched(range(len(examples)), self._batch_size * _BUCKET_BATCHES):
+            ordered += [examples[block[index]] for index in lengths[block].argsort(kind="stable")]
         return ordered
 
 
-def collate(data: TrainingSet, visits: Sequence[Visit], tokenizers: Tokenizers) -> TrainingBatch:
-    """Tokenise the visits of one batch, padded to its longest passage and question only."""
-    asked = [pair for visit in visits for pair in visit.questions]
-    owners = [row for row, visit in enumerate(visits) for _ in visit.questions]
-    questions = [question for question, _ in asked]
-    document = tokenizers.encode_documents([data.passages[visit.passage].passage.text for visit in visits])
-    question = tokenizers.encode_questions(questions)
-    answer = tokenizers.encode_answers(questions, [answer for _, answer in asked])
-    return TrainingBatch(
-        document_ids=document.input_ids,
-        document_mask=document.attention_mask,
-        question_ids=question.input_ids,
-        question_mask=question.attention_mask,
-        question_document=torch.tensor(owners, dtype=torch.int64),
-        answer_input_ids=answer.input_ids,
-        answer_mask=answer.attention_mask,
-        answer_labels=answer.labels,
-    )
-
-
-def _merged(visits: Sequence[Visit]) -> list[Visit]:
-    """One visit per passage, in order of first appearance."""
+def _merged(examples: Sequence[TrainingExample]) -> list[TrainingExample]:
+    """One example per passage, in order of first appearance."""
     asked: dict[int, tuple[tuple[str, str], ...]] = {}
-    for visit in visits:
-        asked[visit.passage] = asked.get(visit.passage, ()) + visit.questions
-    return [Visit(passage, questions) for passage, questions in asked.items()]
+    for example in examples:
+        asked[example.passage] = asked.get(example.passage, ()) + example.questions
+    return [TrainingExample(passage, questions) for passage, questions in asked.items()]
 
 
 def _gold_passage(passages: Sequence[Passage], question: Question) -> Passage:

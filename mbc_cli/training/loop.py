@@ -24,7 +24,7 @@ from mbc_cli.model.select.model import SelectMemoryModel
 from mbc_cli.model.tokenizers import Tokenizers
 from mbc_cli.training.checkpoints import Checkpoints, Progress
 from mbc_cli.training.config import TrainingConfig
-from mbc_cli.training.data import BatchOrder, TrainingSet, collate
+from mbc_cli.training.data import BatchOrder, TrainingSet
 from mbc_cli.training.interruption import Interruption
 from mbc_cli.training.metrics_log import MetricsLog
 from mbc_cli.training.random_states import random_states_now, set_random_states
@@ -156,7 +156,7 @@ class TrainingLoop:
     def _batch(self, number: int) -> TrainingBatch:
         """Batch ``number`` of this process; the processes take turns in one common order."""
         index = number * self._accelerator.num_processes + self._accelerator.process_index
-        return collate(self._data, self._order.batch(index), self._tokenizers).to(self._accelerator.device)
+        return self._data.batch(self._order.batch(index), self._tokenizers).to(self._accelerator.device)
 
     def _account(self, figures: dict[str, float], log: MetricsLog | None) -> None:
         """Add a step's figures to the running means, and report these every ``log_every`` steps."""

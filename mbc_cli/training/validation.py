@@ -7,14 +7,14 @@ is that of greedy answers, read from that bank as it is read in use.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mbc_cli.batching import batched
 from mbc_cli.corpus.documents import Question
 from mbc_cli.metrics import mean_scores, score_answer
 from mbc_cli.model.memory_model import MemoryModel, Prefix, QuestionEncoding
@@ -22,9 +22,7 @@ from mbc_cli.model.select.model import SelectMemoryModel
 from mbc_cli.model.tokenizers import Tokenizers
 from mbc_cli.model.whole_bank.model import WholeBankMemoryModel
 from mbc_cli.training.config import TrainingConfig
-from mbc_cli.training.data import TrainingSet, Visit, collate
-
-T = TypeVar("T")
+from mbc_cli.training.data import TrainingExample, TrainingSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +69,9 @@ class Validator:
     def _losses(self, progress: float) -> dict[str, float]:
         """Means over the sample's batches of the training loss and its parts."""
         sums: dict[str, float] = {}
-        batches = list(_chunks(self._sample, self._batch_size))
-        for visits in batches:
-            batch = collate(self._data, visits, self._tokenizers).to(self._model.device)
+        batches = list(batched(self._sample, self._batch_size))
+        for examples in batches:
+            batch = self._data.batch(examples, self._tokenizers).to(self._model.device)
             loss = self._model.training_loss(batch, progress)
             for name, value in {"loss": float(loss.total), **loss.parts}.items():
                 sums[name] = sums.get(name, 0.0) + value / len(batches)
@@ -83,7 +81,7 @@ class Validator:
         """Greedy answers to the sample's questions, read from a bank of all its passages."""
         read = self._reader()
         answers = []
-        for questions in _chunks(self._questions, self._batch_size):
+        for questions in batched(self._questions, self._batch_size):
             texts = [question.question for question in questions]
             encoded = self._tokenizers.encode_questions(texts).to(self._model.device)
             prefix = read(self._model.encode_questions(encoded.input_ids, encoded.attention_mask))
@@ -98,8 +96,8 @@ class Validator:
         """Encode the sample's passages; return what turns questions into what they read there."""
         model = self._model
         outputs = []
-        for visits in _chunks(self._sample, self._batch_size):
-            texts = [self._data.passages[visit.passage].passage.text for visit in visits]
+        for examples in batched(self._sample, self._batch_size):
+            texts = [self._data.passages[example.passage].passage.text for example in examples]
             batch = self._tokenizers.encode_documents(texts).to(model.device)
             vectors = model.encode_documents(batch.input_ids, batch.attention_mask)
             outputs.append((vectors, model.quantize(vectors)))
@@ -126,21 +124,16 @@ def _read_selected(model: SelectMemoryModel, question: QuestionEncoding, bank: T
     return model.read_vectors(question, bank[best.indices], best.values)
 
 
-def _sample(data: TrainingSet, count: int, seed: int) -> tuple[list[Question], list[Visit]]:
-    """Draw ``count`` questions, or all if there are fewer; the visits group them by passage."""
+def _sample(data: TrainingSet, count: int, seed: int) -> tuple[list[Question], list[TrainingExample]]:
+    """Draw ``count`` questions, or all if there are fewer; the examples group them by passage."""
     pairs = [(number, question) for number, item in enumerate(data.passages) for question in item.questions]
     drawn = sorted(np.random.default_rng(seed).permutation(len(pairs))[:count])
     asked: defaultdict[int, list[Question]] = defaultdict(list)
     for index in drawn:
         number, question = pairs[index]
         asked[number].append(question)
-    visits = [
-        Visit(number, tuple((question.question, question.answers[0]) for question in questions))
+    examples = [
+        TrainingExample(number, tuple((question.question, question.answers[0]) for question in questions))
         for number, questions in asked.items()
     ]
-    return [question for questions in asked.values() for question in questions], visits
-
-
-def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+    return [question for questions in asked.values() for question in questions], examples

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from mbc_cli.corpus.documents import Document, Question
 from mbc_cli.errors import MbcError
 from mbc_cli.inference.encode import encode_texts
+from mbc_cli.inference.forward import Windows
 from mbc_cli.model.adapter import load_adapter
 from mbc_cli.model.config import MemoryConfig
 from mbc_cli.training.adapt import AdaptReport, ValidationData, adapt
@@ -71,8 +72,8 @@ def test_the_loss_falls_in_training_and_on_validation(tmp_path: Path) -> None:
     loaded = load_adapter(tmp_path / "out", device="cpu")
     assert set(load_file(tmp_path / "out" / "memory.safetensors"))
     assert loaded.model.config == config
-    window = config.amortization.document_tokens
-    learned = build_training_set(documents(), questions(), loaded.tokenizers, window)
+    windows = Windows.of(loaded.model, loaded.tokenizers)
+    learned = build_training_set(documents(), questions(), loaded.tokenizers, windows)
     texts = [item.passage.text for item in learned.passages]
     _, errors = encode_texts(loaded.model, loaded.tokenizers, texts, batch_size=3)
     assert loaded.provenance["quantization_error"] == pytest.approx(errors.mean(), rel=1e-4)

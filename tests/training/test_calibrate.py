@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
+import mbc_cli.training.calibrate as calibrate_module
 from mbc_cli.corpus.documents import Document, Question
 from mbc_cli.errors import MbcError
 from mbc_cli.memory import Memory
@@ -160,9 +161,7 @@ def test_adapt_calibrates_on_validation_documents_only(tmp_path: Path) -> None:
     learned, validation = people(30, CALIBRATION_SEED), people(60, TEST_SEED)
     config = tiny_select_config(tmp_path / "models")
     training = tiny_training(max_steps=4, batch_size=10, learning_rate=1e-5)
-    from mbc_cli.inference import calibrate as module
-
-    with CountedCalls(module, "encode_texts") as calls:
+    with CountedCalls(calibrate_module, "encode_texts") as calls:
         report = adapt(config, training, *learned, validation, tmp_path / "out", device="cpu")
     assert calls.count == 2  # the two halves
     loaded = load_adapter(tmp_path / "out")

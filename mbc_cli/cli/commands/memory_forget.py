@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mbc_cli.batching import batched
 from mbc_cli.cli import output
 from mbc_cli.cli.commands.memory_changes import tell
 from mbc_cli.cli.memory_options import DryRun, Since, Until, WhereOption, Yes, conditions, moment
@@ -70,9 +71,9 @@ def forget(
         output.confirm(f"Forget {len(chosen)} of {total} documents?", yes=yes)
     forgotten = 0
     if not dry_run:
-        for start in range(0, len(chosen), FORGET_AT_ONCE):
+        for some in batched(chosen, FORGET_AT_ONCE):
             with opened.transaction("forget", "forget") as transaction:
-                transaction.forget(chosen[start : start + FORGET_AT_ONCE])
+                transaction.forget(some)
             forgotten += transaction.counts.forgotten
     if dry_run and not json:
         for identifier in chosen:
