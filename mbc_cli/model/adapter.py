@@ -30,6 +30,7 @@ from mbc_cli.errors import MbcError
 from mbc_cli.model.build import build_memory_model
 from mbc_cli.model.calibration import Calibration
 from mbc_cli.model.config import MemoryConfig
+from mbc_cli.model.llm.architectures import t5_config
 from mbc_cli.model.llm.backbone import Backbone, Quantize
 from mbc_cli.model.llm.kv_lora import load_kv_lora, save_kv_lora
 from mbc_cli.model.memory_model import MemoryModel
@@ -206,8 +207,8 @@ def _t5_architecture(directory: Path, config: MemoryConfig) -> T5Config | None:
     if config.amortization.kind != "t5":
         return None
     try:
-        return T5Config.from_pretrained(str(directory))
-    except (OSError, ValueError) as error:
+        return t5_config(str(directory))
+    except MbcError as error:
         raise _damaged(directory.parent, error) from error
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
-from mbc_cli.errors import MbcError
 from mbc_cli.model.batches import TrainingBatch
 from mbc_cli.model.config import MemoryConfig
+from mbc_cli.model.llm.pretrained import load_tokenizer
 
 IGNORED = -100  # label of a position that has no part in the loss
 
@@ -196,23 +196,6 @@ class Tokenizers:
     ) -> list[list[int]]:
         rows: list[list[int]] = tokenizer(list(texts), add_special_tokens=special)["input_ids"]
         return rows
-
-
-def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """The tokenizer of a hub id or directory. Raises MbcError if there is none."""
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
-        # Where the files are missing, transformers makes one that knows no text, and says nothing.
-        if len(tokenizer) - len(tokenizer.added_tokens_decoder) < 2:
-            raise ValueError("its vocabulary is empty")
-    except (OSError, ValueError, ImportError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise MbcError(
-            "tokenizer",
-            f"no tokenizer could be loaded from {name!r}: {reason}",
-            "name a directory that holds a tokenizer, or check the network and the hub id",
-        ) from error
-    return tokenizer
 
 
 def _pad(

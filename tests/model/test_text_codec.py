@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from mbc_cli.errors import MbcError
-from mbc_cli.model.tokenizers import Tokenizers, load_tokenizer
+from mbc_cli.model.llm.pretrained import load_tokenizer
+from mbc_cli.model.tokenizers import Tokenizers
 from tests.support.tiny_models import SENTENCES, memory_config, save_language_model, save_t5
 
 QUESTIONS = ["Who opened the museum?", "Where?"]

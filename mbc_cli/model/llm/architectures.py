@@ -8,9 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, PretrainedConfig, T5Config, T5Model
+from transformers import PretrainedConfig, T5Config, T5Model
 
 from mbc_cli.errors import MbcError
+from mbc_cli.model.llm import pretrained
 
 
 def _t5(d_model: int, d_ff: int, heads: int, layers: int) -> dict[str, Any]:
@@ -78,11 +79,8 @@ def model_config(name: str, revision: str | None = None) -> PretrainedConfig:
     """
     if name in _KNOWN and not Path(name).is_dir():
         settings = dict(_KNOWN[name])
-        return AutoConfig.for_model(settings.pop("model_type"), **settings)
-    try:
-        return AutoConfig.from_pretrained(name, revision=revision)
-    except (OSError, ValueError) as error:
-        raise _not_found(name, error) from error
+        return pretrained.known_config(settings.pop("model_type"), settings)
+    return pretrained.load_config(name, revision)
 
 
 def t5_config(name: str) -> T5Config:
@@ -106,18 +104,4 @@ def load_t5(name: str, architecture: T5Config | None = None) -> T5Model:
     directory = Path(name)
     if architecture is None and directory.is_dir() and not any(directory.glob("*.safetensors*")):
         architecture = t5_config(name)
-    if architecture is not None:
-        return T5Model(architecture)
-    try:
-        return T5Model.from_pretrained(name, use_safetensors=True)
-    except (OSError, ValueError) as error:
-        raise _not_found(name, error) from error
-
-
-def _not_found(name: str, error: Exception) -> MbcError:
-    reason = str(error).strip().partition("\n")[0] or type(error).__name__
-    return MbcError(
-        "model-not-found",
-        f"the model {name!r} could not be loaded: {reason}",
-        "name a local directory in Hugging Face form, or check the network and the hub id",
-    )
+    return pretrained.load_t5(name) if architecture is None else T5Model(architecture)

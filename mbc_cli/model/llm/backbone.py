@@ -6,17 +6,17 @@ import importlib.util
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from mbc_cli.errors import MbcError, install_hint
 from mbc_cli.model.llm.prefix import Prefix
+from mbc_cli.model.llm.pretrained import load_config, load_language_model, random_language_model
 
 Quantize = Literal["nf4", "int8"]
 # What bitsandbytes multiplies in: activations of another type would be cast at every product.
@@ -56,6 +56,14 @@ class BackboneShape:
     @classmethod
     def of(cls, config: PretrainedConfig) -> BackboneShape:
         heads = config.num_attention_heads
+        for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size"):
+            size = getattr(config, name)
+            if not isinstance(size, int) or size < 1:
+                raise MbcError(
+                    "bad-configuration",
+                    f"{name} of the base model is {size!r}; accepted: a whole number from 1 on",
+                    "its config.json is damaged: copy the base model again, or name another copy",
+                )
         return cls(
             hidden_size=config.hidden_size,
             layers=config.num_hidden_layers,
@@ -115,11 +123,7 @@ class Backbone(nn.Module):
         bfloat16 or float16 whatever ``dtype`` says. Raises MbcError where the model cannot be found, its
         architecture is unsupported or bitsandbytes is missing.
         """
-        source = _describe(name, revision)
-        try:
-            config = AutoConfig.from_pretrained(name, revision=revision)
-        except (OSError, ValueError) as error:
-            raise _not_loaded(source, error) from error
+        config = load_config(name, revision)
         family_of(config)  # before the weights are fetched
         options: dict[str, Any] = {"dtype": dtype}
         if quantize is not None:
@@ -128,13 +132,7 @@ class Backbone(nn.Module):
                 "device_map": {"": device},
                 "dtype": _COMPUTE_TYPES[quantize],
             }
-        try:
-            # use_safetensors: a pickle from a hub could run code.
-            language_model = AutoModelForCausalLM.from_pretrained(
-                name, revision=revision, use_safetensors=True, **options
-            )
-        except OSError as error:
-            raise _not_loaded(source, error) from error
+        language_model = load_language_model(name, config, revision=revision, **options)
         backbone = cls(language_model, getattr(config, "_commit_hash", None) or revision)
         return backbone if quantize is not None else backbone.to(device)
 
@@ -142,7 +140,7 @@ class Backbone(nn.Module):
     def from_config(cls, config: PretrainedConfig) -> Backbone:
         """An LLM with random weights; under ``torch.device("meta")`` one without storage."""
         family_of(config)
-        return cls(AutoModelForCausalLM.from_config(config))
+        return cls(random_language_model(config))
 
     @property
     def transformer(self) -> PreTrainedModel:
@@ -290,20 +288,6 @@ def _causal_mask(mask: Tensor, log_weights: Tensor, queries: int, dtype: torch.d
     places = torch.arange(tokens, device=mask.device)
     unseen = (places > places[-queries:, None]) | (mask[:, None, None] == 0)
     return bias.expand(-1, -1, queries, -1).masked_fill(unseen, torch.finfo(dtype).min)
-
-
-def _describe(name: str, revision: str | None) -> str:
-    place = "directory" if Path(name).is_dir() else "hub id or directory"
-    return f"{place} {name!r}" + (f" at revision {revision!r}" if revision else "")
-
-
-def _not_loaded(source: str, error: Exception) -> MbcError:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return MbcError(
-        "base-model-not-found",
-        f"the base model could not be loaded from the {source}: {reason}",
-        hint="name a local directory in Hugging Face form, or check the network and the hub id",
-    )
 
 
 def _bitsandbytes_config(quantize: Quantize) -> Any:
