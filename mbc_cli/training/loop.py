@@ -188,7 +188,8 @@ class TrainingLoop:
 
     def _epoch(self) -> float:
         """Epochs finished after this step."""
-        batches = self.progress.step * self.config.gradient_accumulation * self._accelerator.num_processes
+        processes: int = self._accelerator.num_processes
+        batches = self.progress.step * self.config.gradient_accumulation * processes
         return batches / self._order.batches_per_epoch
 
     def _validate(self, log: MetricsLog | None) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -35,8 +35,7 @@ class ValidationFigures:
     parts: dict[str, float]
 
     def as_dict(self) -> dict[str, float]:
-        figures = asdict(self)
-        return figures | figures.pop("parts")
+        return {"loss": self.loss, "em": self.em, "f1": self.f1} | self.parts
 
 
 class Validator:

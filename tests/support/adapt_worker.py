@@ -40,7 +40,7 @@ def main() -> None:
     torch.set_num_threads(1)
     config = MemoryConfig.model_validate_json((models / "memory.json").read_text())
     training = TrainingConfig.model_validate_json((models / "training.json").read_text())
-    adapt_module.TrainingLoop = WatchedLoop  # type: ignore[misc]
+    adapt_module.TrainingLoop = WatchedLoop  # type: ignore[attr-defined]
     adapt_module.adapt(config, training, documents(), questions(), None, output, device="cpu")
 
 

@@ -66,7 +66,7 @@ class Published:
         answers = ("qa_ids", "qa_attention", "qa_target_ids")
         encoded = [self.inputs[prefix + name] for name in names]
         answered = [self.inputs[prefix + name] for name in answers]
-        return TrainingBatch(*encoded, torch.arange(len(encoded[0])), *answered)
+        return TrainingBatch(*[*encoded, torch.arange(len(encoded[0])), *answered])
 
     def difference(self, name: str, value: Tensor) -> float:
         """Largest absolute difference to the published value of ``name``."""

@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mbc_cli.model.config import MemoryConfig
 from mbc_cli.model.memory_model import MemoryModel
+from mbc_cli.model.quantizer import VectorQuantizer
 from tests.support.tiny_models import SENTENCES
 
 STEPS = 4
@@ -39,9 +40,11 @@ def train(rank: int, config: MemoryConfig) -> dict[str, Any]:
     # Buffers are not broadcast: what is equal in the end, the quantiser has kept equal by itself.
     parallel = DistributedDataParallel(model.train(), broadcast_buffers=False)
     optimizer = torch.optim.Adam(model.trainable_parameters(), lr=1e-2)
-    model.quantizer.initialise_from(torch.randn(30, 5, model.quantizer.codebooks.shape[-1]))
-    history = [model.quantizer.codebooks.detach().clone()]
-    usage = [model.quantizer.usage.clone()]
+    quantizer = model.quantizer
+    assert isinstance(quantizer, VectorQuantizer)
+    quantizer.initialise_from(torch.randn(30, 5, quantizer.codebooks.shape[-1]))
+    history = [quantizer.codebooks.detach().clone()]
+    usage = [quantizer.usage.clone()]
     for step in range(STEPS):
         texts = [f"{SENTENCES[(rank + row) % 3]} {rank} {step} {row}" for row in range(3)]
         questions, answers = [f"{step}?" for _ in texts], [text[:4] for text in texts]
@@ -49,8 +52,8 @@ def train(rank: int, config: MemoryConfig) -> dict[str, Any]:
         optimizer.zero_grad()
         loss.total.backward()
         optimizer.step()
-        history.append(model.quantizer.codebooks.detach().clone())
-        usage.append(model.quantizer.usage.clone())
+        history.append(quantizer.codebooks.detach().clone())
+        usage.append(quantizer.usage.clone())
     return {"codebooks": torch.stack(history), "usage": torch.stack(usage), "loss": float(loss.total)}
 
 

@@ -52,7 +52,7 @@ class KeyValueRows(nn.Linear):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-class FusedKeyValueLora(nn.Module, LoraLayer):
+class FusedKeyValueLora(nn.Module, LoraLayer):  # type: ignore[misc]
     """PEFT layer around a fused (query, key, value) projection that adapts keys and values only."""
 
     # What LoraLayer brings, for the type checker: PEFT carries no types.

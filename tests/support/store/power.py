@@ -26,7 +26,7 @@ class PowerCutModel:
         import mbc_store.durable as files
         import mbc_store.location as location
 
-        real, publish = location.sync_file_system, files.publish
+        real, publish = location.sync_file_system, files.publish  # type: ignore[attr-defined]
 
         def publish_and_copy(partial: Path, path: Path) -> None:
             publish(partial, path)
@@ -43,7 +43,7 @@ class PowerCutModel:
             real(path)
             self.copy()
 
-        location.sync_file_system = sync_and_copy
+        location.sync_file_system = sync_and_copy  # type: ignore[attr-defined]
 
     def copy(self) -> None:
         """Bring ``durable`` up to date, atomically enough to be killed at any time."""
