@@ -15,9 +15,18 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from mbc_store.errors import StoreError
 
 from mbc_cli.cli import output, settings
-from mbc_cli.errors import DISTRIBUTION, ExitCode, MbcError, UsageError
+from mbc_cli.errors import (
+    DISTRIBUTION,
+    ExitCode,
+    InternalError,
+    MbcError,
+    OperatingSystemError,
+    OutOfMemoryError,
+    UsageError,
+)
 
 # In the order of the help. A module holds a function of its own name, or `app` for a group of commands.
 COMMANDS = ("demo", "encode", "query", "adapt", "evaluate", "memory", "adapter", "doctor")
@@ -119,24 +128,24 @@ def as_mbc_error(failure: Exception) -> MbcError:
     """Return what the user is told about ``failure``. Library types are recognised without importing them."""
     if isinstance(failure, MbcError):
         return failure
+    if isinstance(failure, StoreError):
+        shown = MbcError(failure.message, failure.hint)
+        shown.kind = getattr(failure, "kind", "store")
+        return shown
     if hasattr(failure, "format_message"):
         return _wrong_usage(failure)
     kind = type(failure)
-    package = kind.__module__.partition(".")[0]
-    if package == "mbc_store":
-        return MbcError("store", str(getattr(failure, "message", failure)), getattr(failure, "hint", None))
-    if kind.__name__ == "ValidationError" and package.startswith("pydantic"):
+    if kind.__name__ == "ValidationError" and kind.__module__.partition(".")[0].startswith("pydantic"):
         return UsageError(settings.validation_message(failure))
     if kind.__name__ == "OutOfMemoryError" or isinstance(failure, MemoryError):
-        return MbcError("memory", "out of memory", "try a smaller --batch-size")
+        return OutOfMemoryError("out of memory", "try a smaller --batch-size")
     if isinstance(failure, OSError):
         place = f"{failure.filename}: " if failure.filename else ""
-        return MbcError("system", f"{place}{failure.strerror or failure}")
+        return OperatingSystemError(f"{place}{failure.strerror or failure}")
     reason = " ".join(str(failure).split())[:300]
-    return MbcError(
-        "internal",
+    return InternalError(
         f"internal error: {kind.__name__}: {reason}",
-        "run again with --verbose to see where, and report it",
+        "please report it, with what --verbose shows",
     )
 
 

@@ -17,7 +17,7 @@ from enum import IntEnum
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, TextIO
 
-from mbc_cli.errors import MbcError, UsageError
+from mbc_cli.errors import DeclinedError, MbcError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -196,7 +196,7 @@ def confirm(question: str, *, yes: bool) -> None:
         raise UsageError(f"{question} There is no terminal to ask on", hint="add --yes to go ahead")
     _write_flushed(sys.stderr, f"{question} [y/N] ")
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
-        raise MbcError("declined", "nothing was changed")
+        raise DeclinedError("nothing was changed")
 
 
 def silence_closed_stdout() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from mbc_cli.errors import MbcError
+from mbc_cli.errors import InputError
 
 OnError = Literal["skip", "fail"]
 
@@ -45,7 +45,7 @@ class BadInputs:
         """
         bad = BadInput(place, reason)
         if self.on_error == "fail":
-            raise MbcError("input", str(bad), "use --on-error skip to leave bad input out and go on")
+            raise InputError(str(bad), "use --on-error skip to leave bad input out and go on")
         self.count += 1
         if len(self.examples) < self.EXAMPLES_KEPT:
             self.examples.append(bad)

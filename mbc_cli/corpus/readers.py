@@ -23,7 +23,7 @@ from mbc_cli.corpus.formats import (
 )
 from mbc_cli.corpus.records import FieldNames, document_from, question_from
 from mbc_cli.corpus.streams import STDIN, open_stream
-from mbc_cli.errors import MbcError, UsageError
+from mbc_cli.errors import UnreadableError, UsageError
 
 Item = TypeVar("Item", Document, Question)
 
@@ -132,9 +132,7 @@ def _records(files: Sequence[tuple[str, Format | None]], bad: BadInputs) -> Iter
             with open_stream(source) as stream:
                 chosen = known or guess_stream_format(stream)
                 yield from READERS[chosen](name, stream, bad)
-        except MbcError as failure:
-            if failure.kind != "unreadable":
-                raise
+        except UnreadableError as failure:
             bad.add(name, failure.message)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from mbc_cli.corpus.bad_input import BadRecord
-from mbc_cli.errors import MbcError
+from mbc_cli.errors import UnreadableError
 
 ByteStream: TypeAlias = "io.BufferedReader[Any]"
 
@@ -30,13 +30,13 @@ def open_stream(source: str) -> Iterator[ByteStream]:
     """Open a file, or stdin for ``-``; gzip and zstd are recognised by their first bytes.
 
     Raises:
-        MbcError: of kind "unreadable": the file cannot be opened.
+        UnreadableError: the file cannot be opened.
     """
     try:
         stream = io.BufferedReader(_stdin()) if source == STDIN else Path(source).open("rb")  # noqa: SIM115
         start = stream.peek(4)
     except OSError as failure:
-        raise MbcError("unreadable", f"cannot be read: {failure.strerror or failure}") from None
+        raise UnreadableError(f"cannot be read: {failure.strerror or failure}") from None
     try:
         for magic, compression in _COMPRESSIONS.items():
             if start.startswith(magic):

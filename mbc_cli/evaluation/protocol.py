@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mbc_cli.corpus.documents import Document, Question
-from mbc_cli.errors import ExitCode, MbcError, nearest_hint
+from mbc_cli.errors import InputError, UsageError, nearest_hint
 from mbc_cli.evaluation.abstention import Abstention, measure_abstention
 from mbc_cli.evaluation.bank_bytes import BankBytes, bank_bytes
 from mbc_cli.evaluation.baselines import BASELINES, Baseline
@@ -95,9 +95,7 @@ def evaluate(
     sizes = _stages(bank_sizes, len(documents))
     for name in baselines:
         if name not in BASELINES:
-            raise MbcError(
-                "usage", f"unknown baseline {name!r}", nearest_hint(name, BASELINES), ExitCode.USAGE
-            )
+            raise UsageError(f"unknown baseline {name!r}", nearest_hint(name, BASELINES))
     askable = {size: _askable(documents[:size], questions) for size in sizes}
     _check(memory, documents[: sizes[0]], len(sizes) > 1, askable)
     run = _Run(memory, questions, set(askable[sizes[0]]), batch_size)
@@ -156,9 +154,9 @@ class _Run:
 def _stages(bank_sizes: Sequence[int], documents: int) -> list[int]:
     """The sizes to ask at: ascending, within the stream, its end included."""
     if documents == 0:
-        raise MbcError("input", "there are no documents to encode", "check the file and --limit")
+        raise InputError("there are no documents to encode", "check the file and --limit")
     if any(size < 1 for size in bank_sizes):
-        raise MbcError("usage", f"bank sizes must be at least 1, not {min(bank_sizes)}", None, ExitCode.USAGE)
+        raise UsageError(f"bank sizes must be at least 1, not {min(bank_sizes)}", None)
     return sorted({size for size in bank_sizes if size < documents} | {documents})
 
 
@@ -173,8 +171,7 @@ def _check(
 ) -> None:
     for size, asked in askable.items():
         if not asked:
-            raise MbcError(
-                "input",
+            raise InputError(
                 f"no question asks about the first {size} documents alone",
                 "check that document_ids in the questions are ids of the documents, or use larger bank sizes",
             )
@@ -183,11 +180,9 @@ def _check(
         with memory.store.snapshot() as snapshot:
             foreign -= len(snapshot.digests([document.id for document in first]))
     if grows and foreign:
-        raise MbcError(
-            "usage",
+        raise UsageError(
             f"bank sizes need a store that grows with the stream; this one holds {foreign} other documents",
             "leave out --store to evaluate in a temporary one, or leave out --bank-sizes",
-            ExitCode.USAGE,
         )
 
 

@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from mbc_cli.errors import MbcError
+from mbc_cli.errors import AdapterError, DeviceError
 
 if TYPE_CHECKING:
     from mbc_cli.model.adapter import LoadedAdapter
@@ -47,8 +47,7 @@ def resolve_adapter(adapter: str | Path | None = None) -> AdapterLocation:
         return AdapterLocation(_checked(directory.resolve()), str(directory.resolve()))
     if _HUB_ID.fullmatch(name):
         return AdapterLocation(_checked(_download(name)), name)
-    raise MbcError(
-        "adapter",
+    raise AdapterError(
         f"adapter {name!r} is no directory",
         "give a directory written by `mbc adapt`, a hub id such as owner/name, or 'default'",
     )
@@ -75,7 +74,7 @@ def load_on(
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # unknown name, no such GPU, built without CUDA
         reason = str(error).strip().partition("\n")[0]
-        raise MbcError("device", f"device {device!r} cannot be used: {reason}", "use cpu or auto") from error
+        raise DeviceError(f"device {device!r} cannot be used: {reason}", "use cpu or auto") from error
     return load_adapter(location.directory, base_model_override=base_model, device=device, quantize=quantize)
 
 
@@ -83,8 +82,7 @@ def _bundled_directory() -> Path:
     # The package is installed as plain files (the weights are memory-mapped), so its path can be used.
     directory = Path(str(resources.files("mbc_cli"))) / "default_adapters" / "news"
     if not (directory / CONFIG_FILE).is_file():
-        raise MbcError(
-            "adapter",
+        raise AdapterError(
             "this installation carries no default adapter",
             "name one with --adapter, or install the released package of mbc",
         )
@@ -93,8 +91,7 @@ def _bundled_directory() -> Path:
 
 def _checked(directory: Path) -> Path:
     if not (directory / CONFIG_FILE).is_file():
-        raise MbcError(
-            "adapter",
+        raise AdapterError(
             f"{directory} is not an adapter: it holds no {CONFIG_FILE}",
             "give a directory written by `mbc adapt` or `mbc adapter import-reference`",
         )
@@ -111,8 +108,7 @@ def _download(name: str) -> Path:
         return Path(snapshot_download(repository, revision=revision or None, allow_patterns=patterns))
     except (OSError, ValueError) as error:  # the hub's own errors derive from these
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise MbcError(
-            "adapter",
+        raise AdapterError(
             f"cannot get adapter {name!r} from the hub: {reason}",
             "check the name and the network, or give the path of a local adapter directory",
         ) from error

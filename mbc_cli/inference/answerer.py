@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mbc_cli.batching import batched
-from mbc_cli.errors import MbcError
+from mbc_cli.errors import AdapterError, InputError
 from mbc_cli.inference.answer import Answer, AnswerStream, Source
 from mbc_cli.inference.bank import Bank, MemoryFilter
 from mbc_cli.model.calibration import Calibration
@@ -122,8 +122,7 @@ class Answerer:
         """
         model = self.model
         if not isinstance(model, SelectMemoryModel):
-            raise MbcError(
-                "adapter",
+            raise AdapterError(
                 "this adapter reads the whole bank (aggregation is 'whole-bank'): it cannot rank passages",
                 "use an adapter with aggregation.kind select",
             )
@@ -174,8 +173,7 @@ class Answerer:
         if self.calibration is not None:
             return self.calibration.threshold if threshold is None else threshold
         if threshold:
-            raise MbcError(
-                "adapter",
+            raise AdapterError(
                 f"threshold is {threshold:g}, but this adapter is not calibrated: it cannot tell how likely "
                 "its memory speaks to a question",
                 "calibrate it (mbc adapter calibrate; only adapters that select passages), or leave it out",
@@ -212,8 +210,7 @@ class Answerer:
         prompt = prompts.input_ids.shape[1]
         needed = read + prompt + self.model.config.answer_tokens
         if positions is not None and needed > positions:
-            raise MbcError(
-                "input",
+            raise InputError(
                 f"a question of {prompt} tokens, {read} tokens of memory and the answer need {needed} "
                 f"positions, but the LLM has {positions}",
                 "ask a shorter question" + (", or lower top_k" if read > prompt else ""),

@@ -16,7 +16,7 @@ import torch
 from mbc_store import DocumentRecord, MemoryStore
 
 from mbc_cli.corpus.documents import Document, document_digest
-from mbc_cli.errors import MbcError
+from mbc_cli.errors import AdapterError
 from mbc_cli.inference.forward import Windows, context_vectors
 from mbc_cli.model.config import MemoryConfig
 from mbc_cli.model.memory_model import MemoryModel
@@ -109,8 +109,7 @@ def begun(documents: Iterable[Document], *, commit_every: int) -> Iterator[Docum
 def require_codes(config: MemoryConfig) -> None:
     """Raise MbcError if an adapter makes no codes: its bank of plain vectors (MAC) cannot be stored."""
     if config.quantizer.kind == "none":
-        raise MbcError(
-            "adapter",
+        raise AdapterError(
             "this adapter has no quantiser (quantizer.kind is 'none'): its documents have no codes to store",
             "use an adapter with quantizer.kind vq or rvq",
         )

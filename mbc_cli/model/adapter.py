@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import T5Config
 
-from mbc_cli.errors import MbcError
+from mbc_cli.errors import AdapterError, ModelError
 from mbc_cli.model.build import build_memory_model
 from mbc_cli.model.calibration import Calibration
 from mbc_cli.model.config import MemoryConfig
@@ -156,8 +156,7 @@ def read_description(directory: Path) -> dict[str, Any]:
     try:
         description = yaml.safe_load(path.read_text(encoding="utf-8"))
         if description["format"] != FORMAT:
-            raise MbcError(
-                "adapter",
+            raise AdapterError(
                 f"{path} has format {description['format']!r}, but this version of mbc reads format {FORMAT}",
                 "install the version of mbc that wrote the adapter, or a newer one",
             )
@@ -170,8 +169,8 @@ def read_description(directory: Path) -> dict[str, Any]:
             "calibration": None if calibration is None else Calibration.model_validate(calibration),
         }
     except FileNotFoundError as error:
-        raise MbcError(
-            "adapter", f"{directory} is not an adapter: it has no config.yaml", "name an adapter directory"
+        raise AdapterError(
+            f"{directory} is not an adapter: it has no config.yaml", "name an adapter directory"
         ) from error
     except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError, ValidationError) as error:
         raise _damaged(directory, error) from error
@@ -196,9 +195,7 @@ def _base_of(config: MemoryConfig, directory: Path, override: str | None) -> tup
     if config.base_model.startswith("./"):
         inside = (directory / config.base_model).resolve()
         if not inside.is_relative_to(directory.resolve()):
-            raise MbcError(
-                "adapter", f"base_model {config.base_model!r} points outside the adapter {directory}"
-            )
+            raise AdapterError(f"base_model {config.base_model!r} points outside the adapter {directory}")
         return str(inside), None
     return config.base_model, config.base_revision
 
@@ -208,14 +205,13 @@ def _t5_architecture(directory: Path, config: MemoryConfig) -> T5Config | None:
         return None
     try:
         return t5_config(str(directory))
-    except MbcError as error:
+    except ModelError as error:
         raise _damaged(directory.parent, error) from error
 
 
-def _damaged(directory: Path, error: Exception) -> MbcError:
+def _damaged(directory: Path, error: Exception) -> AdapterError:
     reason = " ".join(str(error).split())
-    return MbcError(
-        "adapter",
+    return AdapterError(
         f"the adapter {directory} cannot be read: {reason[:300]}",
         "it may be incomplete, damaged, or made for another base model: copy it again or name the base model",
     )

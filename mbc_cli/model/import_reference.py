@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import Tensor
 from transformers import PretrainedConfig
 
-from mbc_cli.errors import MbcError
+from mbc_cli.errors import CheckpointError
 from mbc_cli.model.adapter import save_adapter
 from mbc_cli.model.build import build_memory_model
 from mbc_cli.model.config import (
@@ -116,7 +116,7 @@ def infer_config(
             ),
         )
     except (KeyError, StopIteration) as error:
-        raise MbcError("checkpoint", f"the checkpoint lacks the published tensor {error}") from error
+        raise CheckpointError(f"the checkpoint lacks the published tensor {error}") from error
 
 
 def _count(state: dict[str, Tensor], pattern: str) -> int:

@@ -18,7 +18,13 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 
 from mbc_cli.corpus.documents import Document, Question
-from mbc_cli.errors import MbcError, install_hint
+from mbc_cli.errors import (
+    DeviceError,
+    MissingPackageError,
+    OutputError,
+    TrainingError,
+    install_hint,
+)
 from mbc_cli.inference.encode import mean_quantization_error
 from mbc_cli.inference.forward import Windows
 from mbc_cli.model.adapter import save_adapter
@@ -95,8 +101,7 @@ def adapt(
     run_directory = output_directory / "training"
     checkpoints = Checkpoints(run_directory / "checkpoints")
     if not resume and ((output_directory / "config.yaml").exists() or checkpoints.steps()):
-        raise MbcError(
-            "output",
+        raise OutputError(
             f"{output_directory} already holds an adapter or a training run",
             "resume it (--resume), or choose another output directory",
         )
@@ -163,8 +168,7 @@ def build_accelerator(
     """
     for tracker in training.trackers:
         if find_spec(tracker) is None:  # accelerate would leave it out without a word
-            raise MbcError(
-                "missing-package",
+            raise MissingPackageError(
                 f"training.trackers names {tracker}, which is not installed",
                 install_hint(tracker),
             )
@@ -185,16 +189,14 @@ def build_accelerator(
             ],
         )
     except (ValueError, ImportError) as error:
-        raise MbcError("training", str(error).strip().partition("\n")[0]) from error
+        raise TrainingError(str(error).strip().partition("\n")[0]) from error
     if device not in ("auto", accelerator.device.type):
-        raise MbcError(
-            "device",
+        raise DeviceError(
             f"device is {device!r}, but training would run on {str(accelerator.device)!r}",
             "use auto or cpu; choose among GPUs with CUDA_VISIBLE_DEVICES or accelerate launch --gpu_ids",
         )
     if training.mixed_precision == "fp16" and accelerator.device.type == "cpu":
-        raise MbcError(
-            "training",
+        raise TrainingError(
             "training.mixed_precision is fp16, which needs a GPU, but the device is cpu",
             "set it to bf16 or no",
         )

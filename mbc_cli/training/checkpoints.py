@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from mbc_cli.errors import MbcError
+from mbc_cli.errors import CheckpointError
 
 _PREFIX = "step-"
 _TEMPORARY = ".writing-"
@@ -80,8 +80,7 @@ class Checkpoints:
             progress = Progress(**json.loads((path / "progress.json").read_text(encoding="utf-8")))
             state = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
         except Exception as error:  # torch.load raises nearly every type on a damaged file
-            raise MbcError(
-                "checkpoint",
+            raise CheckpointError(
                 f"cannot read the checkpoint {path}: {type(error).__name__}: {error}",
                 "delete that directory to resume from an earlier checkpoint",
             ) from error

@@ -15,7 +15,7 @@ import numpy as np
 
 from mbc_cli.batching import batched
 from mbc_cli.corpus.documents import Document, Passage, Question, document_digest
-from mbc_cli.errors import MbcError
+from mbc_cli.errors import InputError
 from mbc_cli.inference.forward import Windows
 from mbc_cli.model.batches import TrainingBatch
 from mbc_cli.model.tokenizers import Tokenizers
@@ -93,8 +93,7 @@ def build_training_set(
         passage = _gold_passage([p for document in named for p in passages_of[document.id]], question)
         questions_of[passage.document_id, passage.index].append(question)
     if not questions_of:
-        raise MbcError(
-            "input",
+        raise InputError(
             f"none of the {len(questions)} questions can be used for training",
             "each needs at least one answer, and document_ids that name one of the documents",
         )

@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor, nn
 
-from mbc_cli.errors import MbcError
+from mbc_cli.errors import TrainingError
 from mbc_cli.model.memory_model import MemoryModel, TrainingBatch
 from mbc_cli.model.select.model import SelectMemoryModel
 from mbc_cli.model.tokenizers import Tokenizers
@@ -162,8 +162,7 @@ class TrainingLoop:
         """Add a step's figures to the running means, and report these every ``log_every`` steps."""
         progress = self.progress
         if not math.isfinite(figures["loss"]):
-            raise MbcError(
-                "training",
+            raise TrainingError(
                 f"the loss is {figures['loss']} at step {progress.step}: training has diverged",
                 "lower learning_rate, or use mixed_precision bf16 or no",
             )

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from mbc_cli.errors import MbcError
+from mbc_cli.errors import CheckpointError
 from mbc_cli.model.config import MemoryConfig
 from mbc_cli.training.checkpoints import write_atomically
 from mbc_cli.training.config import TrainingConfig
@@ -43,8 +43,7 @@ def check_run_record(path: Path, record: Mapping[str, Any]) -> None:
             every difference.
     """
     if not path.is_file():
-        raise MbcError(
-            "resume",
+        raise CheckpointError(
             f"{path.parent} holds checkpoints but no {path.name}, which says what they were trained with",
             f"restore {path.name}, or choose another output directory",
         )
@@ -56,8 +55,7 @@ def check_run_record(path: Path, record: Mapping[str, Any]) -> None:
         if recorded.get(key) != current.get(key) and key not in FREE_TO_CHANGE
     ]
     if changed:
-        raise MbcError(
-            "resume",
+        raise CheckpointError(
             f"the run in {path.parent} was started differently: {'; '.join(changed)}",
             "resume with the settings and data it was started with, or choose another output directory",
         )

@@ -13,7 +13,7 @@ import pytest
 from mbc_store import StoreError
 
 from mbc_cli.cli.app import COMMANDS, as_mbc_error, build_command, leaf_commands
-from mbc_cli.errors import ExitCode, MbcError
+from mbc_cli.errors import ExitCode, UsageError
 from tests.support.run_mbc import RunMbc, process_environment, run_process
 
 HEAVY = {"torch", "transformers", "pydantic", "zarr", "icechunk", "numpy", "pyarrow", "yaml", "click", "peft"}
@@ -158,7 +158,7 @@ def test_verbose_shows_where_an_error_came_from(mbc: RunMbc, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("failure", "code", "message"),
     [
-        (MbcError("x", "as it is", exit_code=4), 4, "as it is"),
+        (UsageError("as it is"), 2, "as it is"),
         (StoreError("the store", "way out"), 1, "the store"),
         (FileNotFoundError(2, "No such file or directory", "a.yaml"), 1, "a.yaml: No such file or directory"),
         (MemoryError(), 1, "out of memory"),

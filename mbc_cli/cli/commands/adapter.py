@@ -11,7 +11,7 @@ from mbc_cli.cli import output
 from mbc_cli.cli.bad_input_report import counted_bad_inputs, exit_if_skipped
 from mbc_cli.cli.calibration_report import describe_calibration
 from mbc_cli.cli.options import BaseModel, BatchSize, Device, Json, OnError, Quantize
-from mbc_cli.errors import MbcError, nearest_hint
+from mbc_cli.errors import AdapterError, InputError, MbcError, OutputError, nearest_hint
 
 if TYPE_CHECKING:
     from mbc_cli.model.calibration import Calibration
@@ -155,8 +155,7 @@ def calibrate(
 
     location = resolve_adapter(adapter)
     if adapter != "default" and location.name != str(location.directory):
-        raise MbcError(
-            "adapter",
+        raise AdapterError(
             f"{adapter!r} lies on the hub: a calibration of the downloaded copy would be lost",
             "copy it to a folder (hf download --local-dir) and calibrate that",
         )
@@ -170,8 +169,7 @@ def calibrate(
 
     model = read_description(location.directory)["model"]
     if model.aggregation.kind != "select" or model.quantizer.kind == "none":
-        raise MbcError(
-            "adapter",
+        raise AdapterError(
             f"{adapter!r} has no scores to calibrate: aggregation.kind is {model.aggregation.kind!r} and "
             f"quantizer.kind {model.quantizer.kind!r}",
             "only adapters with aggregation.kind select and a quantiser can tell what is not in memory",
@@ -186,8 +184,7 @@ def calibrate(
         batch_size=batch_size,
     )
     if found is None:
-        raise MbcError(
-            "input",
+        raise InputError(
             f"{len(data.questions):,} questions about {len(data.documents):,} documents tell nothing: either "
             f"fewer than {2 * FEWEST_QUESTIONS} name known documents, or what they ask is not found there",
             "give more documents with questions that name them, unseen in training but like those to come",
@@ -244,7 +241,7 @@ def import_reference(
       mbc adapter import-reference x.pt --base-model gpt2-xl --document-t5 t5-large --question-t5 t5-base -o x
     """
     if (output_directory / "config.yaml").exists():
-        raise MbcError("output", f"{output_directory} already holds an adapter", "choose another --output")
+        raise OutputError(f"{output_directory} already holds an adapter", "choose another --output")
     from mbc_cli.model.import_reference import import_reference as run
 
     model = run(
@@ -274,12 +271,10 @@ def _described(adapter: str) -> tuple[MemoryConfig, str, dict[str, Any], Calibra
         return config, config.base_model, {"preset": adapter}, None
     try:
         location = resolve_adapter(adapter)
-    except MbcError as failure:
+    except MbcError:
         if "/" in adapter or adapter == "default":
             raise
-        raise MbcError(
-            failure.kind, f"{adapter!r} is no adapter and no preset", nearest_hint(adapter, names)
-        ) from None
+        raise AdapterError(f"{adapter!r} is no adapter and no preset", nearest_hint(adapter, names)) from None
     described = read_description(location.directory)
     config = described["model"]
     inside = config.base_model.startswith("./")

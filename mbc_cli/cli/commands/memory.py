@@ -13,7 +13,7 @@ from mbc_cli.cli import output
 from mbc_cli.cli.commands import memory_changes, memory_forget
 from mbc_cli.cli.memory_options import At, Since, Until, WhereOption, conditions, moment
 from mbc_cli.cli.options import DEFAULT_STORE, Json, Store
-from mbc_cli.errors import ExitCode, MbcError
+from mbc_cli.errors import ExitCode
 
 if TYPE_CHECKING:
     from mbc_store import StoredDocument
@@ -249,7 +249,7 @@ def verify(store: Store = DEFAULT_STORE, at: At = None, json: Json = False) -> N
 
       mbc memory verify --json
     """
-    from mbc_store import MemoryStore
+    from mbc_store import MemoryStore, StoreCorrupt
 
     problems = MemoryStore.open(store, at=at).verify()
     if json:
@@ -261,7 +261,7 @@ def verify(store: Store = DEFAULT_STORE, at: At = None, json: Json = False) -> N
             output.write("sound")
     if problems:
         if not json:
-            raise MbcError("store", f"{store} has {len(problems)} problems", "run `mbc memory repair`")
+            raise StoreCorrupt(f"{store} has {len(problems)} problems", "run `mbc memory repair`")
         raise typer.Exit(ExitCode.FAILED)
 
 

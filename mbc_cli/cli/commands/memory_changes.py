@@ -17,7 +17,7 @@ from mbc_cli.cli.memory_options import (
     age,
 )
 from mbc_cli.cli.options import DEFAULT_STORE, BatchSize, Device, Json, Store
-from mbc_cli.errors import ExitCode, MbcError
+from mbc_cli.errors import ExitCode
 
 
 def tell(fields: dict[str, Any], json: bool) -> None:
@@ -281,15 +281,15 @@ def reencode(
 
       mbc memory reencode news-2.mbc --store news.mbc --adapter ./better-adapter --device cuda --json
     """
-    from mbc_store import MemoryStore
+    from mbc_store import MemoryStore, StoreError
 
     from mbc_cli.corpus.documents import Document
     from mbc_cli.memory import Memory
 
     opened = MemoryStore.open(store)
     if not opened.config.keep_text:
-        raise MbcError(
-            "store", f"{store} keeps no texts, so it cannot be encoded anew", "encode the original documents"
+        raise StoreError(
+            f"{store} keeps no texts, so it cannot be encoded anew", "encode the original documents"
         )
     target = (
         Memory.open(destination, adapter, device=device)

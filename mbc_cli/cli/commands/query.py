@@ -24,7 +24,7 @@ from mbc_cli.cli.options import (
     Quantize,
     Store,
 )
-from mbc_cli.errors import ExitCode, MbcError, UsageError
+from mbc_cli.errors import ExitCode, InputError, UsageError
 
 if TYPE_CHECKING:
     from mbc_cli.corpus.bad_input import BadInputs
@@ -219,9 +219,7 @@ def _answers(
         answers = memory.answer(
             [question.text for question in batch], batch_size=batch_size, **asdict(choice)
         )
-    except MbcError as failure:
-        if failure.kind != "input":
-            raise
+    except InputError as failure:
         if len(batch) == 1:
             bad.add(batch[0].place, failure.message)
             return

@@ -9,7 +9,7 @@ from mbc_cli.corpus.bad_input import BadInputs
 from mbc_cli.corpus.documents import parse_timestamp
 from mbc_cli.corpus.formats import read_csv
 from mbc_cli.corpus.streams import open_stream
-from mbc_cli.errors import MbcError, UsageError
+from mbc_cli.errors import InputError, UsageError
 
 Row = Mapping[str, str]
 
@@ -29,8 +29,7 @@ def read_rows(
         for place, row in read_csv(str(path), stream, bad):
             assert isinstance(row, dict)
             if missing := [column for column in columns if column not in row]:
-                raise MbcError(
-                    "input",
+                raise InputError(
                     f"{path} has no column {missing[0]!r}; the columns are {', '.join(row)}",
                     f"dataset {dataset} needs {', '.join(columns)}",
                 )

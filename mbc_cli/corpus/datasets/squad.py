@@ -14,7 +14,12 @@ from mbc_cli.corpus.bad_input import BadInputs, BadRecord
 from mbc_cli.corpus.datasets.question_dataset import QuestionDataset
 from mbc_cli.corpus.records import parse_json
 from mbc_cli.corpus.streams import BrokenStream, decode, open_stream
-from mbc_cli.errors import MbcError, UsageError, install_hint
+from mbc_cli.errors import (
+    InputError,
+    MissingPackageError,
+    UsageError,
+    install_hint,
+)
 
 HUB_NAME = "rajpurkar/squad"
 
@@ -60,9 +65,9 @@ def _file_rows(path: Path, bad: BadInputs) -> Iterator[_Row]:
         if not isinstance(articles, list):
             raise TypeError
     except (BadRecord, BrokenStream) as reason:
-        raise MbcError("input", f"{path}: {reason}") from None
+        raise InputError(f"{path}: {reason}") from None
     except (KeyError, TypeError):
-        raise MbcError("input", f"{path} is not in SQuAD's format: it has no list 'data'") from None
+        raise InputError(f"{path} is not in SQuAD's format: it has no list 'data'") from None
     for number, article in enumerate(articles, start=1):
         place = f"{path} article {number}"
         try:
@@ -93,8 +98,7 @@ def _hub_rows(split: str) -> Iterator[_Row]:
     try:
         import datasets
     except ImportError:
-        raise MbcError(
-            "dependency",
+        raise MissingPackageError(
             "reading squad from the hub needs the package datasets",
             f"{install_hint('datasets')}, or name a JSON file in SQuAD's format",
         ) from None
@@ -102,8 +106,8 @@ def _hub_rows(split: str) -> Iterator[_Row]:
         rows = datasets.load_dataset(HUB_NAME, split=split)
     except Exception as failure:  # the hub, the network and the package raise a dozen unrelated types
         reason = " ".join(str(failure).split())[:200]
-        raise MbcError(
-            "hub", f"cannot get squad from the hub: {reason}", "name a JSON file in SQuAD's format"
+        raise InputError(
+            f"cannot get squad from the hub: {reason}", "name a JSON file in SQuAD's format"
         ) from None
     for row in rows:
         place = f"squad {split} {row['id']}"

@@ -10,7 +10,7 @@ from typing import Any
 
 from transformers import PretrainedConfig, T5Config, T5Model
 
-from mbc_cli.errors import MbcError
+from mbc_cli.errors import ModelError
 from mbc_cli.model.llm import pretrained
 
 
@@ -87,8 +87,7 @@ def t5_config(name: str) -> T5Config:
     """`model_config` of a T5. Raises MbcError if the model is of another kind."""
     config = model_config(name)
     if not isinstance(config, T5Config):
-        raise MbcError(
-            "bad-configuration",
+        raise ModelError(
             f"{name!r} is a {config.model_type} model, but amortization 't5' needs a T5",
             "name a T5, such as t5-small, or a directory that holds one",
         )

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PretrainedConfig, PreTrainedModel
 
-from mbc_cli.errors import MbcError, install_hint
+from mbc_cli.errors import MissingPackageError, ModelError, install_hint
 from mbc_cli.model.llm.prefix import Prefix
 from mbc_cli.model.llm.pretrained import load_config, load_language_model, random_language_model
 
@@ -59,8 +59,7 @@ class BackboneShape:
         for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size"):
             size = getattr(config, name)
             if not isinstance(size, int) or size < 1:
-                raise MbcError(
-                    "bad-configuration",
+                raise ModelError(
                     f"{name} of the base model is {size!r}; accepted: a whole number from 1 on",
                     "its config.json is damaged: copy the base model again, or name another copy",
                 )
@@ -85,8 +84,7 @@ def family_of(config: PretrainedConfig) -> Family:
     """
     family = FAMILIES.get(config.model_type)
     if family is None:
-        raise MbcError(
-            "unsupported-architecture",
+        raise ModelError(
             f"the base model's architecture is {config.model_type!r}, which mbc does not support",
             hint=f"supported architectures: {', '.join(FAMILIES)}",
         )
@@ -293,8 +291,7 @@ def _causal_mask(mask: Tensor, log_weights: Tensor, queries: int, dtype: torch.d
 def _bitsandbytes_config(quantize: Quantize) -> Any:
     """How `transformers` should quantise the base. Raises MbcError if bitsandbytes is not installed."""
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise MbcError(
-            "missing-package",
+        raise MissingPackageError(
             f"a base quantised to {quantize} needs the package bitsandbytes, which is not installed",
             hint=install_hint("quantize"),
         )

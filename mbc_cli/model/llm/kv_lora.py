@@ -25,7 +25,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mbc_cli.errors import MbcError
+from mbc_cli.errors import ModelError
 from mbc_cli.model.config import KvLoraConfig
 from mbc_cli.model.llm.backbone import Backbone
 
@@ -111,8 +111,7 @@ def peft_config(backbone: Backbone, config: KvLoraConfig) -> LoraConfig:
     """
     layers = backbone.shape.layers
     if config.last_layers > layers:
-        raise MbcError(
-            "bad-configuration",
+        raise ModelError(
             f"kv_lora.last_layers is {config.last_layers} but the base model has {layers} layers",
             hint=f"set kv_lora.last_layers to at most {layers}",
         )

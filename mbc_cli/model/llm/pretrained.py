@@ -27,7 +27,7 @@ from transformers import (
 )
 from transformers.utils import cached_file
 
-from mbc_cli.errors import MbcError
+from mbc_cli.errors import MbcError, ModelError
 from mbc_cli.untrusted import UntrustedFileError, open_regular, parse_json, read_text
 
 ATTENTION = "sdpa"  # a configuration may name another, and a kernel would be fetched for it
@@ -231,8 +231,7 @@ def _as_one_line(what: str) -> Iterator[None]:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         if "trust_remote_code" in str(error):
             reason = "it would run Python code of its own, which mbc never does"
-        raise MbcError(
-            "model-not-found",
+        raise ModelError(
             f"{what}: {reason[:300]}",
             "name a local directory in Hugging Face form, or check the network and the hub id",
         ) from error

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mbc_cli.errors import MbcError
+from mbc_cli.errors import ModelError
 from mbc_cli.model.llm.backbone import Backbone
 
 TextType = Literal["document", "question"]
@@ -68,8 +68,7 @@ class BackboneTrunk(nn.Module):
     ) -> None:
         super().__init__()
         if layers > backbone.shape.layers:
-            raise MbcError(
-                "bad-configuration",
+            raise ModelError(
                 f"amortization.trunk_layers is {layers} "
                 f"but the base model has {backbone.shape.layers} layers",
                 hint=f"set amortization.trunk_layers to at most {backbone.shape.layers}",
@@ -78,8 +77,7 @@ class BackboneTrunk(nn.Module):
         blocks = getattr(inner, backbone.family.layers)[:layers]
         if any(not p.dtype.is_floating_point for p in blocks.parameters()):
             if not weights_follow:
-                raise MbcError(
-                    "bad-configuration",
+                raise ModelError(
                     "the trunk copies the base model's first blocks, which are quantised here",
                     hint="train with an unquantised base, then answer with --quantize",
                 )

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mbc_cli.errors import MbcError
+from mbc_cli.errors import CheckpointError
 from mbc_cli.model.llm.kv_lora import load_lora_state
 from mbc_cli.model.whole_bank.model import WholeBankMemoryModel
 
@@ -38,17 +38,15 @@ def read_checkpoint(path: Path) -> dict[str, dict[str, Tensor]]:
     try:
         checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise MbcError("checkpoint", f"there is no checkpoint {path}") from error
+        raise CheckpointError(f"there is no checkpoint {path}") from error
     except Exception as error:  # torch raises nearly every type on a file that is none
-        raise MbcError(
-            "checkpoint",
+        raise CheckpointError(
             f"{path} is not a checkpoint of tensors",  # torch's own message advises to load it unsafely
             "only files that torch.load(..., weights_only=True) reads are accepted; others could run code",
         ) from error
     if not isinstance(checkpoint, dict) or not {"state_dict", "lora_state_dict"} <= checkpoint.keys():
         found = sorted(checkpoint) if isinstance(checkpoint, dict) else type(checkpoint).__name__
-        raise MbcError(
-            "checkpoint",
+        raise CheckpointError(
             f"{path} is not a published checkpoint: expected state_dict and lora_state_dict, found {found}",
         )
     return {name: checkpoint[name] for name in ("state_dict", "lora_state_dict")}
@@ -63,8 +61,7 @@ def load_checkpoint(model: WholeBankMemoryModel, checkpoint: dict[str, dict[str,
         model.load_module_state(convert_modules(checkpoint["state_dict"]))
         load_lora_state(model.backbone, convert_lora(checkpoint["lora_state_dict"]))
     except ValueError as error:
-        raise MbcError(
-            "checkpoint",
+        raise CheckpointError(
             f"the checkpoint does not fit the configuration: {error}",
             "check that the base model and the two T5s are those it was trained with",
         ) from error
