@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Exact versions for a reproducible set-up; pyproject.toml keeps the ranges open for users.
 PINS := -c .ci/constraints.txt
 
-.PHONY: quickstart test fast lint docs clean
+.PHONY: quickstart test fast lint audit docs clean
 
 quickstart: $(VENV)/.installed
 	PATH="$(abspath $(BIN)):$$PATH" bash examples/quickstart.sh
@@ -23,6 +23,10 @@ lint: $(VENV)/.installed-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python docs/generate_cli.py --check
+
+# Known vulnerabilities of the pinned versions, where the package index can be asked.
+audit: $(VENV)/.installed-test
+	$(BIN)/python .ci/audit.py
 
 docs: $(VENV)/.installed-test
 	$(BIN)/python docs/generate_cli.py
