@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from mbc_cli.errors import MbcError, nearest_hint
+from mbc_cli.errors import ModelError, nearest_hint
 from mbc_cli.model.llm.downloads import (
     DownloadError,
     HubFile,
@@ -98,7 +98,7 @@ def fetch_base(name: str, *, on_start: OnStart | None = None, on_bytes: OnBytes 
     Several processes may ask at once: one fetches, the others wait for it.
 
     Raises:
-        MbcError: no such LLM, no source can be reached, what came is not the file, or the cache cannot be
+        ModelError: no such LLM, no source can be reached, what came is not the file, or the cache cannot be
             written. Nothing is left behind then.
     """
     base = _known(name)
@@ -111,8 +111,7 @@ def fetch_base(name: str, *, on_start: OnStart | None = None, on_bytes: OnBytes 
             if not is_fetched(base):  # another process may have been first
                 _fetch(base, folder, on_start or (lambda line: None), on_bytes or (lambda done, total: None))
     except OSError as error:
-        raise MbcError(
-            "base-model",
+        raise ModelError(
             f"the LLM {base.name} cannot be kept in {folder.parent}: {error.strerror or error}",
             "free some space there, or name another folder with MBC_CACHE",
         ) from error
@@ -120,19 +119,17 @@ def fetch_base(name: str, *, on_start: OnStart | None = None, on_bytes: OnBytes 
 
 
 def fetched_folder(name: str) -> Path:
-    """The folder of a known LLM that is in the cache. Raises MbcError where it is not, or is not known."""
+    """The folder of a known LLM that is in the cache. Raises ModelError where it is not, or is not known."""
     base = _known(name)
     if not is_fetched(base):
-        raise MbcError(
-            "base-model", f"the LLM {base.name} is not in the cache", f"fetch it: mbc base fetch {base.name}"
-        )
+        raise ModelError(f"the LLM {base.name} is not in the cache", f"fetch it: mbc base fetch {base.name}")
     return base_folder(base)
 
 
 def _known(name: str) -> KnownBase:
     if (base := known_base(name)) is None:
         names = [known.name for known in KNOWN_BASES]
-        raise MbcError("base-model", f"no LLM is known as {name!r}", nearest_hint(name, names))
+        raise ModelError(f"no LLM is known as {name!r}", nearest_hint(name, names))
     return base
 
 
@@ -154,8 +151,7 @@ def _fetch(base: KnownBase, folder: Path, on_start: OnStart, on_bytes: OnBytes) 
             shutil.rmtree(folder, ignore_errors=True)  # what is there has no config.json: no LLM
             converted.rename(folder)
             return
-    raise MbcError(
-        "base-model",
+    raise ModelError(
         f"the LLM {base.name} could not be fetched: {'; '.join(failures)}",
         f"connect to the network once, or copy the folder from a machine that has it to {folder}; "
         "any other LLM of a supported architecture can be named as --base-model FOLDER",
@@ -166,7 +162,7 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
     """Write the LLM and tokenizer of a GGUF file as bf16 safetensors in Hugging Face form.
 
     Raises:
-        MbcError: the file is no GGUF of a supported architecture, or the package gguf is missing.
+        ModelError: the file is no GGUF of a supported architecture, or the package gguf is missing.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
