@@ -32,12 +32,16 @@ from mbc_cli.model.calibration import Calibration
 from mbc_cli.model.config import MemoryConfig
 from mbc_cli.model.memory_model import MemoryModel
 from mbc_cli.training.calibrate import calibrate, can_calibrate
-from mbc_cli.training.checkpoints import Checkpoints
+from mbc_cli.training.checkpoints import (
+    Checkpoints,
+    MetricsLog,
+    check_run_record,
+    run_record,
+    write_run_record,
+)
 from mbc_cli.training.config import TrainingConfig
 from mbc_cli.training.data import TrainingSet, build_training_set, hold_out
 from mbc_cli.training.loop import ProgressReport, StopReason, TrainingLoop
-from mbc_cli.training.metrics_log import MetricsLog
-from mbc_cli.training.run_record import check_run_record, run_record, write_run_record
 from mbc_cli.training.validation import Validator
 
 MEASURED_PASSAGES = 256
@@ -132,7 +136,6 @@ def adapt(
         loop.resume()
         log = None
         if accelerator.is_main_process:
-            run_directory.mkdir(parents=True, exist_ok=True)
             write_run_record(run_directory / "run.yaml", record)
             log = MetricsLog(run_directory / "metrics.jsonl", from_step=loop.progress.step)
         reason = loop.run(log)

@@ -1,27 +1,36 @@
-"""Checkpoints that are either whole or absent, whatever kills the process.
+"""What a run leaves on the disk so that it can go on: how it was started, its figures, its checkpoints.
 
-A checkpoint is a directory ``step-00000042`` with ``state.pt`` (tensors: memory model, optimiser, random
-number generators) and ``progress.json`` (counters, readable). It is written under a temporary name, forced
-to disk and then renamed, so a directory with a final name is complete.
+``run.yaml`` says what the run was started with: only the same run resumes. ``metrics.jsonl`` has a line for
+each report. ``checkpoints/step-00000042`` has ``state.pt`` (tensors: memory model, optimiser, random number
+generators) and ``progress.json`` (counters, readable); it is written under a temporary name, forced to disk
+and then renamed, so a directory with a final name is complete whatever kills the process.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+import yaml
 
 from mbc_cli.errors import CheckpointError
+from mbc_cli.files import publish, write_file
+from mbc_cli.model.config import MemoryConfig
+from mbc_cli.training.config import TrainingConfig
 
 _PREFIX = "step-"
 _TEMPORARY = ".writing-"
+
+# Settings that may differ in a resumed run: none of them changes a single loss.
+FREE_TO_CHANGE = frozenset({"training.max_minutes", "training.save_every", "training.trackers"})
 
 
 @dataclass
@@ -56,15 +65,15 @@ class Checkpoints:
         final = self._path(progress.step)
         temporary = self.directory / f"{_TEMPORARY}{final.name}"
         self.directory.mkdir(parents=True, exist_ok=True)
-        self._remove_leftovers()
+        for leftover in self.directory.glob(f"{_TEMPORARY}*"):
+            shutil.rmtree(leftover)
         temporary.mkdir()
-        with durable_file(temporary / "state.pt") as path:
-            torch.save(state, path)
-        with durable_file(temporary / "progress.json") as path:
-            path.write_text(json.dumps(asdict(progress), indent=2) + "\n", encoding="utf-8")
-        _sync_directory(temporary)
-        temporary.rename(final)
-        _sync_directory(self.directory)
+        with (temporary / "state.pt").open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        write_file(temporary / "progress.json", json.dumps(asdict(progress), indent=2) + "\n")
+        publish(temporary, final)
         for step in self.steps():
             if step != progress.step and step not in keep:
                 shutil.rmtree(self._path(step))
@@ -73,7 +82,7 @@ class Checkpoints:
         """Read the checkpoint of ``step``; tensors arrive on the CPU.
 
         Raises:
-            MbcError: the checkpoint cannot be read (damaged from outside, or written by another version).
+            CheckpointError: the checkpoint cannot be read (damaged from outside, or written by another version).
         """
         path = self._path(step)
         try:
@@ -89,34 +98,109 @@ class Checkpoints:
     def _path(self, step: int) -> Path:
         return self.directory / f"{_PREFIX}{step:08d}"
 
-    def _remove_leftovers(self) -> None:
-        for path in self.directory.glob(f"{_TEMPORARY}*"):
-            shutil.rmtree(path)
+
+def random_states() -> dict[str, Any]:
+    """The state of every random number generator of this process, in types that load without pickle."""
+    version, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    state = {
+        "python": random.getstate(),
+        "numpy": (version, torch.from_numpy(np.array(keys, dtype=np.int64)), position, has_gauss, gauss),
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
 
 
-@contextmanager
-def durable_file(path: Path) -> Iterator[Path]:
-    """Yield ``path`` to be written; what was written is on the disk when the block ends."""
-    yield path
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
+def set_random_states(state: dict[str, Any]) -> None:
+    """Undo everything drawn since ``random_states`` returned ``state``."""
+    random.setstate(state["python"])
+    version, keys, position, has_gauss, gauss = state["numpy"]
+    np.random.set_state((version, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
+    torch.set_rng_state(state["torch"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace the file at ``path`` by ``text``: a reader, or a crash, sees the old text or the new."""
-    temporary = path.with_name(f"{_TEMPORARY}{path.name}")
-    with durable_file(temporary):
-        temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-    _sync_directory(path.parent)
+class MetricsLog:
+    """One line of JSON per report of a run: ``step``, ``kind`` (``train`` or ``validation``) and figures.
+
+    A resumed run first drops the lines beyond its checkpoint, so the file reads like that of a run which
+    was never interrupted.
+    """
+
+    def __init__(self, path: Path, *, from_step: int = 0) -> None:
+        """Open the log of a run that continues after ``from_step``; lines of later steps are dropped."""
+        self.path = path
+        kept = [row for row in read_metrics(path) if row["step"] <= from_step]
+        write_file(path, "".join(json.dumps(row) + "\n" for row in kept))
+
+    def write(self, kind: str, step: int, figures: Mapping[str, Any]) -> None:
+        """Append one line."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, "kind": kind, **figures}) + "\n")
 
 
-def _sync_directory(path: Path) -> None:
-    """Make renames within ``path`` durable; a no-op where directories cannot be opened (Windows)."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a log. A last line cut short by a crash is left out."""
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def run_record(
+    config: MemoryConfig, training: TrainingConfig, data_digest: str, processes: int
+) -> dict[str, Any]:
+    """Everything that decides a run's numbers, as plain YAML types."""
+    return {
+        "model": config.model_dump(mode="json"),
+        "training": training.model_dump(mode="json"),
+        "data": data_digest,
+        "processes": processes,
+    }
+
+
+def write_run_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Write how a run was started, as YAML, for :func:`check_run_record` to compare a resumed one with."""
+    write_file(path, yaml.safe_dump(dict(record), sort_keys=False))
+
+
+def check_run_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Compare a run with the one recorded at ``path``.
+
+    Raises:
+        CheckpointError: there is no record, or they differ in something that changes the losses; the message names
+            every difference.
+    """
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path.parent} holds checkpoints but no {path.name}, which says what they were trained with",
+            f"restore {path.name}, or choose another output directory",
+        )
+    recorded = dict(_flat(yaml.safe_load(path.read_text(encoding="utf-8"))))
+    current = dict(_flat(record))
+    changed = [
+        f"{key} was {recorded.get(key)!r}, is {current.get(key)!r}"
+        for key in sorted(recorded.keys() | current.keys())
+        if recorded.get(key) != current.get(key) and key not in FREE_TO_CHANGE
+    ]
+    if changed:
+        raise CheckpointError(
+            f"the run in {path.parent} was started differently: {'; '.join(changed)}",
+            "resume with the settings and data it was started with, or choose another output directory",
+        )
+
+
+def _flat(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested keys as dotted ones."""
+    for key, value in record.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -22,12 +22,16 @@ from mbc_cli.errors import TrainingError
 from mbc_cli.model.memory_model import MemoryModel, TrainingBatch
 from mbc_cli.model.select.model import SelectMemoryModel
 from mbc_cli.model.tokenizers import Tokenizers
-from mbc_cli.training.checkpoints import Checkpoints, Progress
+from mbc_cli.training.checkpoints import (
+    Checkpoints,
+    MetricsLog,
+    Progress,
+    random_states,
+    set_random_states,
+)
 from mbc_cli.training.config import TrainingConfig
 from mbc_cli.training.data import BatchOrder, TrainingSet
-from mbc_cli.training.interruption import Interruption
-from mbc_cli.training.metrics_log import MetricsLog
-from mbc_cli.training.random_states import random_states_now, set_random_states
+from mbc_cli.training.interruption import DeferredSignals
 from mbc_cli.training.validation import ValidationFigures, Validator
 
 StopReason = Literal["all steps done", "no better validation", "out of time"]
@@ -98,11 +102,11 @@ class TrainingLoop:
         self._optimizer.load_state_dict(state["optimizer"])
         if self._accelerator.scaler is not None:
             self._accelerator.scaler.load_state_dict(state["scaler"])
-        own = state["processes"][self._accelerator.process_index]
-        set_random_states(own["random"])
-        self.progress.interval_sums = own["interval_sums"]
+        of_process = state["processes"][self._accelerator.process_index]
+        set_random_states(of_process["random"])
+        self.progress.interval_sums = of_process["interval_sums"]
         if isinstance(self.model, SelectMemoryModel):
-            self.model.recent.load_state(own["recent"])
+            self.model.recent.load_state(of_process["recent"])
         self._saved_step = self.progress.step
 
     def run(self, log: MetricsLog | None) -> StopReason:
@@ -112,20 +116,23 @@ class TrainingLoop:
             log: where the main process writes figures; None in all others.
 
         Raises:
-            KeyboardInterrupt: the user asked to stop; a single-process run has written a checkpoint.
+            KeyboardInterrupt: a signal asked to stop, and whoever handles it did not end the process; a
+                single-process run has written a checkpoint.
         """
         earlier, start = self.progress.seconds, time.monotonic()
         # Processes that see a signal at different steps would wait for each other for ever.
-        with Interruption(enabled=self._accelerator.num_processes == 1) as interruption:
+        with DeferredSignals(enabled=self._accelerator.num_processes == 1) as signals:
             while (reason := self._reason_to_stop()) is None:
                 self._step(log)
                 self.progress.seconds = earlier + time.monotonic() - start
                 better = self._is_due(self.config.validate_every) and self._validate(log)
-                interrupted = interruption.requested
+                interrupted = signals.pending is not None
                 if better or interrupted or self.progress.step % self.config.save_every == 0:
                     self._save()
                 if interrupted:
-                    raise KeyboardInterrupt
+                    break
+        if reason is None:
+            raise KeyboardInterrupt
         if self.progress.step != self._saved_step:
             self._save()
         return reason
@@ -230,10 +237,10 @@ class TrainingLoop:
 
     def _save(self) -> None:
         """Write a checkpoint; the best one so far stays beside it."""
-        own: dict[str, Any] = {"random": random_states_now(), "interval_sums": self.progress.interval_sums}
+        of_process: dict[str, Any] = {"random": random_states(), "interval_sums": self.progress.interval_sums}
         if isinstance(self.model, SelectMemoryModel):  # every process remembers its own batches
-            own["recent"] = {name: value.cpu() for name, value in self.model.recent.state().items()}
-        processes = gather_object([own])
+            of_process["recent"] = {name: value.cpu() for name, value in self.model.recent.state().items()}
+        processes = gather_object([of_process])
         if self._accelerator.is_main_process:
             scaler = self._accelerator.scaler
             state = {

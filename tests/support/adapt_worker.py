@@ -15,9 +15,9 @@ import torch
 
 import mbc_cli.training.adapt as adapt_module
 from mbc_cli.model.config import MemoryConfig
+from mbc_cli.training.checkpoints import MetricsLog
 from mbc_cli.training.config import TrainingConfig
 from mbc_cli.training.loop import StopReason, TrainingLoop
-from mbc_cli.training.metrics_log import MetricsLog
 from tests.support.training import documents, questions
 
 

@@ -18,10 +18,10 @@ from mbc_cli.inference.forward import Windows
 from mbc_cli.model.adapter import load_adapter
 from mbc_cli.model.config import MemoryConfig
 from mbc_cli.training.adapt import AdaptReport, ValidationData, adapt
+from mbc_cli.training.checkpoints import read_metrics
 from mbc_cli.training.config import TrainingConfig
 from mbc_cli.training.data import build_training_set
 from mbc_cli.training.loop import ProgressReport
-from mbc_cli.training.metrics_log import read_metrics
 from tests.support.training import (
     documents,
     questions,

@@ -12,17 +12,16 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file
 
 from mbc_cli.corpus.documents import Document
 from mbc_cli.errors import MbcError
 from mbc_cli.model.config import MemoryConfig
 from mbc_cli.training.adapt import adapt
-from mbc_cli.training.checkpoints import Checkpoints
+from mbc_cli.training.checkpoints import Checkpoints, read_metrics
 from mbc_cli.training.config import TrainingConfig
+from mbc_cli.training.interruption import DeferredSignals
 from mbc_cli.training.loop import ProgressReport
-from mbc_cli.training.metrics_log import read_metrics
 from tests.support.training import (
     documents,
     questions,
@@ -69,60 +68,60 @@ def write_worker_settings(models: Path, config: MemoryConfig, training: Training
     (models / "training.json").write_text(training.model_dump_json())
 
 
-def test_a_killed_process_resumes_to_the_same_losses_bit_for_bit(
-    tmp_path: Path, config: MemoryConfig
+@pytest.mark.parametrize(
+    ("number", "settings"),
+    [(signal.SIGKILL, {"save_every": 4}), (signal.SIGTERM, {"save_every": 100})],
+    ids=["killed", "terminated"],
+)
+def test_a_process_that_a_signal_ends_resumes_to_the_same_losses_bit_for_bit(
+    number: signal.Signals, settings: dict[str, Any], tmp_path: Path, config: MemoryConfig
 ) -> None:
-    training = tiny_training(max_steps=40, save_every=4, log_every=1)
+    training = tiny_training(max_steps=40, log_every=1, **settings)
     start(config, training, tmp_path / "whole")
     write_worker_settings(tmp_path / "models", config, training)
-    killed = tmp_path / "killed"
+    ended = tmp_path / "ended"
     process = subprocess.Popen(
-        worker(tmp_path / "models", killed), cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}
+        worker(tmp_path / "models", ended), cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
-    log = killed / "training" / "metrics.jsonl"
+    log = ended / "training" / "metrics.jsonl"
     deadline = time.monotonic() + 300
     while not log.exists() or len(read_metrics(log)) < 6:
-        assert process.poll() is None, "the worker ended before it could be killed"
+        assert process.poll() is None, "the worker ended before it was sent the signal"
         assert time.monotonic() < deadline, "the worker did not reach step 6 in time"
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    steps = Checkpoints(killed / "training" / "checkpoints").steps()
+    process.send_signal(number)
+    assert process.wait() == -number
+    steps = Checkpoints(ended / "training" / "checkpoints").steps()
     assert steps
     assert max(steps) < 40
-    start(config, training, killed, resume=True)
-    assert_equal_runs(tmp_path / "whole", killed)
+    start(config, training, ended, resume=True)
+    assert_equal_runs(tmp_path / "whole", ended)
+
+
+def assert_a_run_cut_at(step: int, config: MemoryConfig, training: TrainingConfig, directory: Path) -> None:
+    """A run that fails at ``step`` and is resumed equals one that was never cut."""
+    start(config, training, directory / "whole")
+
+    def cut(report: ProgressReport) -> None:
+        if report.step == step:
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        start(config, training, directory / "cut", on_progress=cut)
+    assert Checkpoints(directory / "cut/training/checkpoints").steps() == [step - 1]
+    start(config, training, directory / "cut", resume=True)
+    assert_equal_runs(directory / "whole", directory / "cut")
 
 
 def test_resuming_between_two_reports_keeps_the_running_means(tmp_path: Path, config: MemoryConfig) -> None:
     training = tiny_training(max_steps=8, save_every=3, log_every=4, gradient_accumulation=2)
-    start(config, training, tmp_path / "whole")
-
-    def stop_at_four(report: ProgressReport) -> None:
-        if report.step == 4:
-            raise RuntimeError("power cut")
-
-    with pytest.raises(RuntimeError, match="power cut"):
-        start(config, training, tmp_path / "cut", on_progress=stop_at_four)
-    assert Checkpoints(tmp_path / "cut/training/checkpoints").steps() == [3]
-    start(config, training, tmp_path / "cut", resume=True)
-    assert_equal_runs(tmp_path / "whole", tmp_path / "cut")
+    assert_a_run_cut_at(4, config, training, tmp_path)
 
 
 def test_select_then_read_resumes_before_it_starts_to_quantise(tmp_path: Path) -> None:
     # What it remembers of earlier batches decides its negatives and where k-means places its codes.
     config = tiny_select_config(tmp_path / "models")
-    training = tiny_training(max_steps=10, save_every=4)
-    start(config, training, tmp_path / "whole")
-
-    def stop_at_five(report: ProgressReport) -> None:
-        if report.step == 5:
-            raise RuntimeError("power cut")
-
-    with pytest.raises(RuntimeError, match="power cut"):
-        start(config, training, tmp_path / "cut", on_progress=stop_at_five)
-    start(config, training, tmp_path / "cut", resume=True)
-    assert_equal_runs(tmp_path / "whole", tmp_path / "cut")
+    assert_a_run_cut_at(5, config, tiny_training(max_steps=10, save_every=4), tmp_path)
     rows = losses(tmp_path / "cut")
     assert ["perplexity" in row for row in rows] == [False] * 5 + [True] * 5
 
@@ -140,6 +139,35 @@ def test_an_interrupted_run_saves_where_it_stopped(tmp_path: Path, config: Memor
     assert Checkpoints(tmp_path / "stopped/training/checkpoints").steps() == [5]
     start(config, training, tmp_path / "stopped", resume=True)
     assert_equal_runs(tmp_path / "whole", tmp_path / "stopped")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_waits_for_the_end_of_the_block_a_second_one_does_not_and_an_ignored_one_never_comes(
+    number: signal.Signals,
+) -> None:
+    def handle(received: int, frame: object) -> None:
+        raise InterruptedError(received)
+
+    reached: list[int | None] = []
+
+    def send(times: int) -> None:
+        with DeferredSignals() as signals:
+            for _ in range(times):
+                os.kill(os.getpid(), number)
+            reached.append(signals.pending)
+
+    before = signal.signal(number, handle)
+    try:
+        for times in (1, 2):
+            with pytest.raises(InterruptedError):
+                send(times)
+            assert reached == [number]
+            assert signal.getsignal(number) == handle
+        signal.signal(number, signal.SIG_IGN)
+        send(1)
+        assert reached == [number, None]
+    finally:
+        signal.signal(number, before)
 
 
 def test_a_finished_run_resumes_to_itself(tmp_path: Path, config: MemoryConfig) -> None:
@@ -195,23 +223,6 @@ def test_checkpoints_without_the_record_of_their_run_are_refused(
     (tmp_path / "out/training/run.yaml").unlink()
     with pytest.raises(MbcError, match=r"checkpoints but no run\.yaml"):
         start(config, tiny_training(max_steps=2), tmp_path / "out", resume=True)
-
-
-def test_a_run_of_a_version_without_a_setting_resumes_with_its_default(
-    tmp_path: Path, config: MemoryConfig
-) -> None:
-    start(config, tiny_training(max_steps=4, max_minutes=1e-6), tmp_path / "out")
-    path = tmp_path / "out/training/run.yaml"
-    record = yaml.safe_load(path.read_text())
-    del record["model"]["modulation"]["relevance_layers"]
-    path.write_text(yaml.safe_dump(record))
-    start(config, tiny_training(max_steps=4, max_minutes=5), tmp_path / "out", resume=True)
-    assert len(losses(tmp_path / "out")) == 4
-
-    record["model"]["modulation"]["gone"] = 3
-    path.write_text(yaml.safe_dump(record))
-    with pytest.raises(MbcError, match=r"model\.modulation\.gone was 3, is None"):
-        start(config, tiny_training(max_steps=4, max_minutes=5), tmp_path / "out", resume=True)
 
 
 def test_leftovers_of_a_killed_write_are_not_checkpoints(tmp_path: Path, config: MemoryConfig) -> None:
