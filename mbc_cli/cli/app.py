@@ -27,6 +27,7 @@ from mbc_cli.errors import (
     OutOfMemoryError,
     UsageError,
 )
+from mbc_cli.yaml_settings import read_yaml, validation_message
 
 # In the order of the help. A module holds a function of its own name, or `app` for a group of commands.
 COMMANDS = ("demo", "encode", "query", "adapt", "evaluate", "memory", "adapter", "base", "doctor")
@@ -136,7 +137,7 @@ def as_mbc_error(failure: Exception) -> MbcError:
         return _wrong_usage(failure)
     kind = type(failure)
     if kind.__name__ == "ValidationError" and kind.__module__.partition(".")[0].startswith("pydantic"):
-        return UsageError(settings.validation_message(failure))
+        return UsageError(validation_message(failure))
     if kind.__name__ == "OutOfMemoryError" or isinstance(failure, MemoryError):
         return OutOfMemoryError("out of memory", "try a smaller --batch-size")
     if isinstance(failure, OSError):
@@ -190,7 +191,7 @@ def _root(
             name: [str(parameter.name) for parameter in leaf.params]
             for name, leaf in leaf_commands(context.command).items()
         }
-        context.default_map = settings.option_defaults(settings.read_yaml(path), options, str(path))
+        context.default_map = settings.option_defaults(read_yaml(path), options, str(path))
         output.detail(f"settings from {path}")
 
 

@@ -7,10 +7,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from mbc_cli.cli.settings import dotted_keys, nearest_key_hint, override, read_yaml, validation_message
 from mbc_cli.errors import UsageError, nearest_hint
 from mbc_cli.model.config import FrozenConfig, MemoryConfig
 from mbc_cli.training.config import TrainingConfig
+from mbc_cli.yaml_settings import leaf_types, nearest_key_hint, override, read_yaml, validation_message
 
 
 class Preset(FrozenConfig):
@@ -40,7 +40,7 @@ def load_preset(name: str, assignments: Sequence[str] = ()) -> Preset:
     from pydantic import ValidationError
 
     tree = read_yaml(_file(name))
-    known = dotted_keys(Preset)
+    known = leaf_types(Preset)
     for key in _leaves(tree):
         if not any(key == other or key.startswith(f"{other}.") for other in known):
             raise UsageError(f"{name}: unknown key {key!r}", nearest_key_hint(key, known))
