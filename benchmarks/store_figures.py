@@ -24,9 +24,8 @@ from pathlib import Path
 import numpy as np
 from mbc_store import DocumentRecord, MemoryStore, StoreConfig
 from mbc_store.columns import Columns
+from mbc_store.format import ROWS_PER_CHUNK, Lengths
 from mbc_store.id_index import IdIndex
-from mbc_store.layout import ROWS_PER_CHUNK
-from mbc_store.schema import Lengths
 
 SLOTS, CODES = 24, 512
 BATCH = 10_000
@@ -141,11 +140,13 @@ def index_figures(root: Path, size: int) -> Iterator[tuple]:
     Most are written as compaction writes them, the last 60,000 by commits, so that there are several runs and
     documents in none.
     """
-    config = StoreConfig(slots=1, levels=1, codes=2, fingerprint="index", keep_text=False)
+    config = StoreConfig(slots=1, num_quantizers=1, codebook_size=2, fingerprint="index", keep_text=False)
     store = MemoryStore.create(root / "index", config)
     code, span = np.zeros((1, 1, 1), np.uint16), np.array([[0, 1]])
     committed = min(60_000, size // 2)
-    store.commit("bulk", lambda session: written_at_once(Columns(session, store.location), size - committed))
+    store.repository.commit(
+        "bulk", lambda session: written_at_once(Columns(session, store.location), size - committed)
+    )
     for first in (*range(size - committed, size - 3000, 19_000), *range(size - 3000, size, 1000)):
         last = min(first + 19_000, size - 3000) if first < size - 3000 else first + 1000
         commit_seconds(store, [DocumentRecord(f"document-{n}", code, span, n) for n in range(first, last)])

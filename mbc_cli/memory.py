@@ -109,8 +109,8 @@ class Memory:
             store,
             StoreConfig(
                 slots=config.context_vectors,
-                levels=config.quantizer.levels,
-                codes=config.quantizer.codes,
+                num_quantizers=config.quantizer.levels,
+                codebook_size=config.quantizer.codes,
                 fingerprint=loaded.model.fingerprint(),
                 keep_text=keep_text,
                 adapter=location.name,

@@ -39,10 +39,10 @@ def bank_bytes(memory: AnyMemory) -> BankBytes:
         return BankBytes(None, None, None, None, memory.float32_bytes / memory.document_count)
     info = memory.store.info()
     passages = info.passages / info.documents
-    bits = (info.codes - 1).bit_length()
+    bits = (info.codebook_size - 1).bit_length()
     on_disk = info.current_bytes if info.disk_bytes is None else info.disk_bytes
     return BankBytes(
-        packed=passages * info.slots * info.levels * bits / 8,
+        packed=passages * info.slots * info.num_quantizers * bits / 8,
         entropy=passages * abs(info.code_entropy_bits) / 8,
         stored_codes=info.code_bytes / info.documents,
         stored=on_disk / info.documents,

@@ -144,7 +144,7 @@ class CodeBank:
 
     def _code_chunks(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         config = self.snapshot.config
-        fits = self.snapshot.row_count * config.slots * config.levels * 2 <= CACHED_CODE_BYTES
+        fits = self.snapshot.row_count * config.slots * config.num_quantizers * 2 <= CACHED_CODE_BYTES
         if self._chunks is None and self._streamed and fits:
             self._chunks = list(self.snapshot.iter_codes(ROWS_READ))
         self._streamed = True

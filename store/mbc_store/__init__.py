@@ -20,12 +20,13 @@ from mbc_store.errors import (
     StoreInUse,
     StoreNotFound,
     StoreReadOnly,
+    StoreUnreachable,
 )
 
 if TYPE_CHECKING:
+    from mbc_store.format import StoreConfig
     from mbc_store.memory_store import MemoryStore
     from mbc_store.records import Commit, Counts, DocumentRecord, StoredDocument, StoredPassage, StoreInfo
-    from mbc_store.schema import StoreConfig
     from mbc_store.snapshot import Snapshot
     from mbc_store.transaction import Transaction
 
@@ -35,7 +36,7 @@ _HOMES = {
     "DocumentRecord": "records",
     "MemoryStore": "memory_store",
     "Snapshot": "snapshot",
-    "StoreConfig": "schema",
+    "StoreConfig": "format",
     "StoreInfo": "records",
     "StoredDocument": "records",
     "StoredPassage": "records",
@@ -60,6 +61,7 @@ __all__ = [
     "StoreInfo",
     "StoreNotFound",
     "StoreReadOnly",
+    "StoreUnreachable",
     "StoredDocument",
     "StoredPassage",
     "Transaction",

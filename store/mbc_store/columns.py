@@ -1,7 +1,7 @@
 """Reading and writing the arrays of one snapshot, chunk by chunk.
 
 This works on Zarr's chunks directly instead of through Zarr's arrays: a commit touches a dozen arrays, and
-Zarr's general indexing costs some 8 ms of computing for each, which would be most of a commit.
+Zarr's general indexing costs milliseconds of computing for each, which would be most of a commit.
 """
 
 from __future__ import annotations
@@ -17,18 +17,27 @@ import numpy as np
 import zarr
 from zarr.core.buffer import default_buffer_prototype
 
-from mbc_store.chunk_cache import ChunkCache, Key
-from mbc_store.codec import (
-    DamagedChunk,
+from mbc_store.chunks import (
+    ChunkCache,
+    Key,
     decode_attributes,
     decode_chunk,
     empty_chunk,
     encode_attributes,
     encode_chunk,
 )
-from mbc_store.errors import StoreCorrupt, translated
-from mbc_store.layout import ArraySpec, array_specs, capacity, counts_spec, create_array, quiet
-from mbc_store.schema import Lengths, StoreConfig, read_attributes
+from mbc_store.errors import DamagedChunk, StoreCorrupt, translated
+from mbc_store.format import (
+    ArraySpec,
+    Lengths,
+    StoreConfig,
+    array_specs,
+    capacity,
+    counts_spec,
+    create_array,
+    quiet,
+    read_attributes,
+)
 from mbc_store.waiting import wait
 
 CHUNKS_PER_BLOCK = 64
@@ -55,12 +64,12 @@ class Columns:
         self._changed: dict[Key, np.ndarray] = {}
         self._attributes = self._root_attributes() if recent is None else recent.attributes
         self.config: StoreConfig
-        self.config, self.lengths, self.version = read_attributes(self._attributes, location)
-        self.growing = array_specs(self.config, self.version)
+        self.config, self.lengths = read_attributes(self._attributes, location)
+        self.growing = array_specs(self.config)
         self.specs: dict[str, ArraySpec] = {**self.growing, "code_counts": counts_spec(self.config)}
 
     def _root_attributes(self) -> dict[str, Any]:
-        (data,) = wait(self._fetch(["zarr.json"]))
+        (data,) = self._fetch(["zarr.json"])
         if data is None:
             raise StoreCorrupt(f"{self._location} holds no store", "run `mbc memory repair`")
         try:
@@ -80,8 +89,8 @@ class Columns:
             ("passages/", before.rows, lengths.rows),
             ("documents/", before.documents, lengths.documents),
         ):
-            if capacity(new, self.version) > capacity(old, self.version):
-                self._resize(prefix, capacity(new, self.version))
+            if capacity(new) > capacity(old):
+                self._resize(prefix, capacity(new))
         self._attributes |= lengths.attributes()
         if runs is not None:
             self._attributes["index_runs"] = list(runs)
@@ -105,8 +114,9 @@ class Columns:
         path, index = key
         return f"{path}/c/{index}" + "/0" * len(self.specs[path].tail)
 
-    async def _fetch(self, storage_keys: Iterable[str]) -> list[bytes | None]:
-        buffers = await _all(self._store.get(key, _PROTOTYPE) for key in storage_keys)
+    def _fetch(self, storage_keys: Iterable[str]) -> list[bytes | None]:
+        with translated(self._location):
+            buffers = wait(_all(self._store.get(key, _PROTOTYPE) for key in storage_keys))
         return [None if buffer is None else buffer.to_bytes() for buffer in buffers]
 
     def load(self, keys: Iterable[Key]) -> list[Key]:
@@ -117,8 +127,7 @@ class Columns:
         loaded: list[Key] = []
         wanted = (key for key in keys if key not in self._cache and key not in self._changed)
         while missing := list(dict.fromkeys(islice(wanted, CHUNKS_AT_ONCE))):
-            with translated(self._location):
-                found = wait(self._fetch(map(self._storage_key, missing)))
+            found = self._fetch(map(self._storage_key, missing))
             for key, data in zip(missing, found, strict=True):
                 self._cache.put(key, self._decode(key, data))
             loaded += missing

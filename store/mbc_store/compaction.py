@@ -10,13 +10,12 @@ import icechunk
 import numpy as np
 import zarr
 
+from mbc_store.codes import count_codes
 from mbc_store.columns import Columns
 from mbc_store.errors import StoreCorrupt
+from mbc_store.format import Lengths, create_arrays, new_attributes
 from mbc_store.id_index import IdIndex
-from mbc_store.layout import create_arrays
 from mbc_store.records import Counts
-from mbc_store.schema import Lengths, new_attributes
-from mbc_store.snapshot import count_codes
 from mbc_store.waiting import wait
 
 DOCUMENTS_PER_BLOCK = 4096
@@ -121,7 +120,7 @@ def _read(source: Columns, start: int, stop: int, blank: set[str]) -> Block:
     columns = dict(zip(paths, parts, strict=True))
     if (columns["passages/location"][:, 0] != np.repeat(np.arange(start, stop), np.diff(bounds))).any():
         raise StoreCorrupt(f"rows {first} to {last - 1} belong to other documents than {start} to {stop - 1}")
-    if columns["passages/codes"].max(initial=0) >= source.config.codes:
+    if columns["passages/codes"].max(initial=0) >= source.config.codebook_size:
         raise StoreCorrupt(f"rows {first} to {last - 1} hold codes that no codebook has")
     for path in blank:
         spec = source.specs[path]
@@ -142,7 +141,7 @@ def compact(source: Columns, session: icechunk.Session, salvage: Salvage | None 
         The commit's metadata.
     """
     target = _emptied(source, session)
-    totals = np.zeros_like(source.read_counts() if salvage is None else _no_counts(source))
+    totals = np.zeros(source.config.code_shape, dtype=np.int64)
     for block in read_blocks(source, salvage):
         if block.passages.size == 0:
             continue
@@ -181,7 +180,3 @@ def _emptied(source: Columns, session: icechunk.Session) -> Columns:
     create_arrays(group, source.config)
     group.update_attributes(new_attributes(source.config))
     return Columns(session, "the rewritten store")
-
-
-def _no_counts(source: Columns) -> np.ndarray:
-    return np.zeros((source.config.slots, source.config.levels, source.config.codes), dtype=np.int64)

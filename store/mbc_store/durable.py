@@ -8,24 +8,34 @@ referred to: the head, tags, and the snapshots that expiry rewrites.
 from __future__ import annotations
 
 import os
-import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import uuid
 from pathlib import Path
 
-GUARD = Path("locks") / "expiring"
+
+def partial_path(path: Path) -> Path:
+    """A new name beside ``path`` that nobody can guess, so nobody can have put a link there.
+
+    Icechunk leaves names that end in ``#`` and digits out of its listings, and collection deletes them.
+    """
+    return path.with_name(f"{path.name}#{uuid.uuid4().int}")
 
 
 def prepare(path: Path, text: str) -> Path:
     """Write what ``path`` shall hold into a file beside it, whose path is returned. It is not synced.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: it cannot be written; then nothing of it is left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}#{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
+    partial = partial_path(path)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+    try:
+        with os.fdopen(os.open(partial, flags, 0o666), "w", encoding="utf-8") as file:
+            file.write(text)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
     return partial
 
 
@@ -59,50 +69,3 @@ def _fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def guarded(root: Path, folder: Path, sync: Callable[[], None]) -> Iterator[None]:
-    """While files of ``folder`` are rewritten keep the originals, so that ``undo`` can bring them back.
-
-    When the block has ended and everything is synced, the originals go. Call with the writer lock held.
-    """
-    guard = root / GUARD
-    partial = guard.with_name(guard.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(folder, partial, copy_function=_link)
-    sync()
-    partial.rename(guard)
-    sync()
-    yield
-    sync()
-    guard.rename(partial)
-    sync()
-    shutil.rmtree(partial)
-
-
-def needs_undo(root: Path) -> bool:
-    """Whether files are being rewritten now, or were when a process or the machine stopped."""
-    return (root / GUARD).is_dir()
-
-
-def undo(root: Path, folder: Path, sync: Callable[[], None]) -> None:
-    """Bring back the originals if a rewrite was cut short. Call with the writer lock held."""
-    guard = root / GUARD
-    if not guard.is_dir():
-        return
-    for original in guard.iterdir():
-        partial = folder / f"{original.name}#0"  # listings leave out names of this form
-        partial.unlink(missing_ok=True)
-        _link(original, partial)
-        partial.replace(folder / original.name)
-    sync()
-    shutil.rmtree(guard)
-
-
-def _link(source: str | Path, target: str | Path) -> None:
-    """Original and copy may share their bytes: Icechunk replaces files and never writes into them."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from mbc_store.errors import translated
-from mbc_store.records import NO_TIMESTAMP
-
-if TYPE_CHECKING:
-    from mbc_store.snapshot import Snapshot
+from mbc_store.columns import Columns
+from mbc_store.format import NO_TIMESTAMP
 
 DOCUMENTS_PER_READ = 65536
 
@@ -28,28 +25,26 @@ def microseconds(moment: datetime | int) -> int:
 
 
 def matching_documents(
-    snapshot: Snapshot,
+    columns: Columns,
     since: datetime | int | None,
     until: datetime | int | None,
     where: Mapping[str, str] | None,
 ) -> np.ndarray:
     """(documents,) bool over all documents ever written; see ``Snapshot.row_mask`` for the meaning."""
-    total = snapshot.lengths.documents
+    total = columns.lengths.documents
     chosen = np.ones(total, dtype=bool)
     verdicts: dict[str, bool] = {}
     for start in range(0, total, DOCUMENTS_PER_READ):
         rows = slice(start, min(start + DOCUMENTS_PER_READ, total))
         if since is not None or until is not None:
-            with translated(snapshot._location):
-                (timestamps,) = snapshot.columns.read_many([("documents/timestamp", rows)])
+            (timestamps,) = columns.read_many([("documents/timestamp", rows)])
             chosen[rows] &= timestamps != NO_TIMESTAMP
             if since is not None:
                 chosen[rows] &= timestamps >= microseconds(since)
             if until is not None:
                 chosen[rows] &= timestamps < microseconds(until)
         if where:
-            with translated(snapshot._location):
-                (texts,) = snapshot.columns.read_many([("documents/metadata", rows)])
+            (texts,) = columns.read_many([("documents/metadata", rows)])
             # Metadata repeats (sources, namespaces), so each distinct text is parsed once.
             for text in {*texts.tolist()} - verdicts.keys():
                 verdicts[text] = _matches(json.loads(text) if text else {}, where)

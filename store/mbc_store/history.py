@@ -1,38 +1,46 @@
-"""Commits, tags, and finding the snapshot that a user means."""
+"""Commits, the names of snapshots, finding the one that a user means, and going back to it."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import icechunk
 
-from mbc_store.commit import BRANCH
-from mbc_store.errors import StoreNotFound
+from mbc_store import icechunk_files
+from mbc_store.errors import StoreConflict, StoreError, StoreNotFound
 from mbc_store.records import Commit, Counts
+from mbc_store.repository import Repository
 
 Moment = str | datetime
 
 _SNAPSHOT_ID = re.compile(r"[0-9A-HJKMNP-TV-Z]{20}")
+_TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
-def commits(repository: icechunk.Repository, branch: str = BRANCH) -> Iterator[Commit]:
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """``tag`` keeps what was the newest snapshot; ``undone`` commits are no longer in the history."""
+
+    snapshot: str
+    undone: int
+    tag: str | None
+
+
+def commits(repository: Repository) -> Iterator[Commit]:
     """Newest first; the empty snapshots that making a repository leaves behind are left out."""
     tags: dict[str, list[str]] = {}
-    for name in sorted(repository.list_tags()):
-        tags.setdefault(repository.lookup_tag(name), []).append(name)
-    for info in repository.ancestry(branch=branch):
-        commit = _commit(info, tuple(tags.get(info.id, ())))
-        if commit is not None:
-            yield commit
+    for name, snapshot_id in repository.tags().items():
+        tags.setdefault(snapshot_id, []).append(name)
+    for info in repository.ancestry():
+        if "operation" in info.metadata:
+            yield _commit(info, tuple(tags.get(info.id, ())))
 
 
-def _commit(info: Any, tags: tuple[str, ...]) -> Commit | None:
+def _commit(info: icechunk.SnapshotInfo, tags: tuple[str, ...]) -> Commit:
     metadata = info.metadata
-    if "operation" not in metadata:
-        return None
     return Commit(
         id=info.id,
         time=info.written_at.astimezone(UTC),
@@ -46,24 +54,21 @@ def _commit(info: Any, tags: tuple[str, ...]) -> Commit | None:
     )
 
 
-def tags(repository: icechunk.Repository) -> dict[str, str]:
-    """Snapshot id by tag name."""
-    return {name: repository.lookup_tag(name) for name in sorted(repository.list_tags())}
-
-
-def resolve(repository: icechunk.Repository, at: Moment | None, location: object) -> str:
-    """The snapshot that ``at`` means: a tag, a snapshot id (or its unique beginning, 6 characters at least),
-    or a time (datetime or ISO 8601; a bare date is midnight UTC): the newest commit at or before it.
+def resolve(repository: Repository, at: Moment | None) -> str:
+    """The snapshot that ``at`` means: the newest if None, else a tag, a snapshot id (or its unique beginning,
+    6 characters at least), or a time (datetime or ISO 8601; a bare date is midnight UTC): the newest commit
+    at or before it.
 
     Raises:
         StoreNotFound: no such snapshot; the message says what there is.
     """
     if at is None:
-        return repository.lookup_branch(BRANCH)
+        return repository.head()
     if isinstance(at, str):
-        if at in repository.list_tags():
-            return repository.lookup_tag(at)
-        if _is_snapshot(repository, at):
+        tags = repository.tags()
+        if at in tags:
+            return tags[at]
+        if _SNAPSHOT_ID.fullmatch(at) and repository.has_snapshot(at):
             return at
         matches = [c.id for c in commits(repository) if len(at) >= 6 and c.id.startswith(at)]
         if len(matches) == 1:
@@ -71,7 +76,7 @@ def resolve(repository: icechunk.Repository, at: Moment | None, location: object
     moment = at if isinstance(at, datetime) else parse_time(at)
     if moment is None:
         raise StoreNotFound(
-            f"{location} has no tag or snapshot {at!r}",
+            f"{repository.location} has no tag or snapshot {at!r}",
             "see `mbc memory history`; times are written like 2026-05-01 or 2026-05-01T12:00:00Z",
         )
     oldest = None
@@ -80,17 +85,9 @@ def resolve(repository: icechunk.Repository, at: Moment | None, location: object
             return commit.id
         oldest = commit
     since = f"; its history begins {oldest.time:%Y-%m-%dT%H:%M:%SZ}" if oldest else ""
-    raise StoreNotFound(f"{location} held nothing at {moment.isoformat()}{since}", "see `mbc memory history`")
-
-
-def _is_snapshot(repository: icechunk.Repository, text: str) -> bool:
-    """Whether ``text`` is the id of a snapshot that is still there, in the history or not."""
-    if not _SNAPSHOT_ID.fullmatch(text):
-        return False
-    try:
-        return bool(repository.lookup_snapshot(text).id == text)
-    except icechunk.IcechunkError:
-        return False
+    raise StoreNotFound(
+        f"{repository.location} held nothing at {moment.isoformat()}{since}", "see `mbc memory history`"
+    )
 
 
 def parse_time(text: str) -> datetime | None:
@@ -100,3 +97,50 @@ def parse_time(text: str) -> datetime | None:
     except ValueError:
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def create_tag(repository: Repository, name: str, at: Moment | None) -> str:
+    """Tag ``at`` and return its snapshot id. Call with the writer lock held."""
+    if not _TAG.fullmatch(name):
+        raise StoreError(
+            f"{name!r} cannot be a tag",
+            "use up to 100 letters, digits, dots, dashes and underscores, a letter or digit first",
+        )
+    if name in repository.tags():
+        raise StoreError(f"there is a tag {name!r} already", "choose another name")
+    snapshot_id = resolve(repository, at)
+    used = StoreError(f"the tag {name!r} was used before and deleted", "choose another name")
+    root = repository.location.path
+    if root is not None:
+        if icechunk_files.was_deleted(root, name):
+            raise used
+        icechunk_files.write_reference(root, f"tag.{name}", snapshot_id)
+    else:
+        try:
+            repository.icechunk.create_tag(name, snapshot_id)
+        except icechunk.IcechunkError as error:
+            raise used from error
+    return snapshot_id
+
+
+def delete_tag(repository: Repository, name: str) -> None:
+    """Remove a tag. Call with the writer lock held."""
+    if name not in repository.tags():
+        raise StoreNotFound(f"{repository.location} has no tag {name!r}", "see `mbc memory history`")
+    repository.icechunk.delete_tag(name)
+    repository.location.sync()
+
+
+def rollback(repository: Repository, to: Moment) -> Rollback:
+    """Move the head to ``to``, keeping the present head under a tag. Call with the writer lock held."""
+    head = repository.head()
+    target = resolve(repository, to)
+    if target == head:
+        return Rollback(target, 0, None)
+    after = [commit.id for commit in commits(repository)]
+    undone = after.index(target) if target in after else len(after)
+    name = f"before-rollback-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
+    create_tag(repository, name, head)
+    if not repository.move_head(head, target):
+        raise StoreConflict(f"{repository.location} was changed meanwhile", "repeat the command")
+    return Rollback(target, undone, name)

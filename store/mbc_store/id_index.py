@@ -14,17 +14,15 @@ from hashlib import blake2b
 import numpy as np
 
 from mbc_store.columns import Columns
-from mbc_store.layout import ArraySpec
+from mbc_store.format import ArraySpec
 
 TAIL = 4096
 GROWTH = 16
 CHUNKS_AT_ONCE = 64
 _FENCE = ArraySpec((), 16384, "uint32", 0)
-# Arrays of a run whose rows, side by side, are (hash, document number). Look-ups wait for one chunk of each.
-_ENTRIES = {
-    1: {"hash": ArraySpec((), 16384, "uint32", 0), "document": ArraySpec((), 16384, "uint32", 0)},
-    2: {"entry": ArraySpec((2,), 4096, "uint32", 0, by_column=True)},
-}
+"""First hash of each chunk of a run's entries."""
+_ENTRY = ArraySpec((2,), 4096, "uint32", 0, by_column=True)
+"""Rows of a run: hash, document number."""
 
 
 def _touched(fence: np.ndarray, hashes: np.ndarray) -> list[int]:
@@ -55,11 +53,9 @@ class IdIndex:
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
         self._runs: list[dict] = list(columns.runs)
-        self._entries = _ENTRIES[columns.version]
-        (self._per_chunk,) = {spec.rows_per_chunk for spec in self._entries.values()}
         for run in self._runs:
             columns.specs[_path(run, "fence")] = _FENCE
-            columns.specs |= {_path(run, part): spec for part, spec in self._entries.items()}
+            columns.specs[_path(run, "entry")] = _ENTRY
 
     @property
     def indexed(self) -> int:
@@ -89,29 +85,20 @@ class IdIndex:
 
     def _candidates(self, hashes: np.ndarray) -> np.ndarray:
         """Documents in runs whose hash is among ``hashes`` (sorted)."""
+        per_chunk = _ENTRY.rows_per_chunk
         fences = self._columns.read_many(
-            [(_path(run, "fence"), slice(0, -(-_count(run) // self._per_chunk))) for run in self._runs]
+            [(_path(run, "fence"), slice(0, -(-_count(run) // per_chunk))) for run in self._runs]
         )
         places = [
-            (run, slice(chunk * self._per_chunk, min((chunk + 1) * self._per_chunk, _count(run))))
+            (_path(run, "entry"), slice(chunk * per_chunk, min((chunk + 1) * per_chunk, _count(run))))
             for run, fence in zip(self._runs, fences, strict=True)
             for chunk in _touched(fence, hashes)
         ]
         found = [np.empty(0, np.uint32)]
         for first in range(0, len(places), CHUNKS_AT_ONCE):
-            for entries in self._read(places[first : first + CHUNKS_AT_ONCE]):
+            for entries in self._columns.read_many(places[first : first + CHUNKS_AT_ONCE]):
                 found.append(entries[_among(entries[:, 0], hashes), 1])
         return np.unique(np.concatenate(found)).astype(np.int64)
-
-    def _read(self, places: Sequence[tuple[dict, slice]]) -> list[np.ndarray]:
-        """(n, 2) uint32: hashes and document numbers at each place of a run."""
-        parts = self._columns.read_many(
-            [(_path(run, part), span) for run, span in places for part in self._entries]
-        )
-        width = len(self._entries)
-        if width == 1:
-            return parts
-        return [np.column_stack(parts[n : n + width]) for n in range(0, len(parts), width)]
 
     def update(self) -> list[dict]:
         """Bring the runs up to the documents of the columns if the tail has outgrown its bound."""
@@ -149,15 +136,14 @@ class IdIndex:
                 np.arange(tail_start, stop, dtype=np.uint32),
             ]
         )
-        entries = np.concatenate([*self._read([(run, slice(0, _count(run))) for run in merged]), added])
+        old = self._columns.read_many([(_path(run, "entry"), slice(0, _count(run))) for run in merged])
+        entries = np.concatenate([*old, added])
         entries = entries[np.argsort(entries[:, 0], kind="stable")]
         for run in merged:
             self._columns.delete(f"index/{run['name']}")
         run = {"name": f"run-{level}-{stop}", "level": level, "start": start, "stop": stop}
-        self._columns.write_array(_path(run, "fence"), _FENCE, entries[:: self._per_chunk, 0])
-        halves = [entries] if len(self._entries) == 1 else entries.T
-        for (part, spec), values in zip(self._entries.items(), halves, strict=True):
-            self._columns.write_array(_path(run, part), spec, values)
+        self._columns.write_array(_path(run, "fence"), _FENCE, entries[:: _ENTRY.rows_per_chunk, 0])
+        self._columns.write_array(_path(run, "entry"), _ENTRY, entries)
         self._runs = [*(r for r in self._runs if r["level"] > level), run]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,11 +11,14 @@ from urllib.parse import urlsplit
 
 import icechunk
 
-from mbc_store import durable
-from mbc_store.errors import StoreCorrupt, StoreError
+from mbc_store import icechunk_files
+from mbc_store.errors import StoreError
+from mbc_store.icechunk_files import REPOSITORY
 from mbc_store.locking import sync_file_system, writer_lock
 
-REPOSITORY = "icechunk"
+# Icechunk logs to stdout: that local commits are unsafe between processes (mbc_store.repository makes them
+# safe), and errors that it raises as well.
+icechunk.set_logs_filter("off")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,31 +85,6 @@ class Location:
             from_env=True,
         )
 
-    def has_store(self) -> bool:
-        """Whether there is a store here. Icechunk's own errors, of a head that cannot be read, come through.
-
-        Raises:
-            StoreCorrupt: there are commits but no head. Icechunk takes that for nothing at all.
-        """
-        if self.path is not None and not self.repository_path.is_dir():
-            return False
-        if icechunk.Repository.exists(self.storage()):
-            return True
-        if self.snapshot_files():
-            raise StoreCorrupt(
-                f"the store {self} has lost its head (branch.main in {REPOSITORY}/refs)",
-                "run `mbc memory repair`, which finds the newest commit",
-            )
-        return False
-
-    def snapshot_files(self) -> list[str]:
-        """Ids of the snapshots that a local store holds, newest file first; empty for object storage."""
-        folder = None if self.path is None else self.repository_path / "snapshots"
-        if folder is None or not folder.is_dir():
-            return []
-        files = [path for path in folder.iterdir() if path.is_file() and "#" not in path.name]
-        return [path.name for path in sorted(files, key=lambda path: path.stat().st_mtime_ns, reverse=True)]
-
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """Keep other writers out. Object storage has no lock: there the move of the head decides."""
@@ -115,33 +92,15 @@ class Location:
             yield
         else:
             with writer_lock(self.path):
-                durable.undo(self.path, self.repository_path / "snapshots", self.sync)
+                icechunk_files.undo_rewriting(self.path, self.sync)
                 yield
 
     def settle(self) -> None:
         """Let a running expiry end, or undo one that was cut short. Does nothing where that needs writing
         and the folder is read-only."""
-        if self.path is not None and durable.needs_undo(self.path):
+        if self.path is not None and icechunk_files.is_rewriting(self.path):
             with suppress(OSError), self.exclusive():
                 pass
-
-    def write_reference(self, name: str, snapshot_id: str, sync_all: bool = False) -> None:
-        """Point ``branch.NAME`` or ``tag.NAME`` of a local repository (Icechunk 1 format) at a snapshot.
-
-        Args:
-            sync_all: make everything written so far survive a power cut first, in one sync with the file.
-
-        Raises:
-            OSError: it cannot be written.
-        """
-        path = self.repository_path / "refs" / name / "ref.json"
-        text = json.dumps({"snapshot": snapshot_id})
-        if sync_all:
-            partial = durable.prepare(path, text)
-            self.sync()
-            durable.publish(partial, path)
-        else:
-            durable.write_file(path, text)
 
     def sync(self) -> None:
         """Make everything written so far survive a power cut; object storage does that by itself."""

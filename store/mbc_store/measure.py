@@ -1,41 +1,19 @@
-"""How large a store is and how well its codes are used."""
+"""How large a store is."""
 
 from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
+import icechunk
 
 from mbc_store.location import Location
 from mbc_store.waiting import wait
 
-if TYPE_CHECKING:
-    from mbc_store.snapshot import Snapshot
 
-
-def code_statistics(counts: np.ndarray) -> tuple[float, float]:
-    """Entropy of one passage's codes in bits, and the share of codes in use.
-
-    Args:
-        counts: (T, L, K).
-
-    Returns:
-        The Shannon entropy of each (slot, level), summed; and the mean over (slot, level) of the share of
-        codes that occur.
-    """
-    total = counts.sum(axis=-1, keepdims=True)
-    if not total.any():
-        return 0.0, 0.0
-    share = counts / np.maximum(total, 1)
-    logs = np.log2(share, out=np.zeros_like(share), where=share > 0)
-    return float(-(share * logs).sum()), float((counts > 0).mean())
-
-
-def array_bytes(snapshot: Snapshot) -> dict[str, int]:
-    """Compressed bytes of every array at ``snapshot``."""
-    store = snapshot.session.store
+def array_bytes(session: icechunk.Session) -> dict[str, int]:
+    """Compressed bytes of every array of a snapshot."""
+    store = session.store
 
     async def measure() -> dict[str, int]:
         keys = [key async for key in store.list_prefix("")]

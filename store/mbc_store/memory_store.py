@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import icechunk
+import zarr
 
-from mbc_store import history, references
+from mbc_store import history
+from mbc_store.codes import code_statistics
 from mbc_store.columns import Recent
-from mbc_store.commit import Change, durable_commit
-from mbc_store.creation import create_repository, empty_store
 from mbc_store.difference import Difference, difference
-from mbc_store.errors import FingerprintMismatch, StoreCorrupt, StoreNotFound, StoreReadOnly, translated
-from mbc_store.history import Moment
+from mbc_store.errors import FingerprintMismatch, StoreReadOnly
+from mbc_store.format import StoreConfig, create_arrays, new_attributes
+from mbc_store.history import Moment, Rollback
 from mbc_store.location import Location
 from mbc_store.locking import ReaderLease
 from mbc_store.maintenance import (
@@ -24,15 +23,14 @@ from mbc_store.maintenance import (
     REMOTE_GRACE,
     Collected,
     Compacted,
-    check_age,
     collect_garbage,
     compact_store,
 )
+from mbc_store.measure import array_bytes, disk_bytes
 from mbc_store.portable import export_snapshot
 from mbc_store.records import Commit, Counts, StoreInfo
-from mbc_store.references import Rollback
 from mbc_store.repair import RepairPlan, apply_repair, plan_repair
-from mbc_store.schema import StoreConfig
+from mbc_store.repository import Metadata, Repository
 from mbc_store.snapshot import Snapshot
 from mbc_store.transaction import Transaction
 from mbc_store.transfer import copy_snapshot, import_export, merge_snapshot
@@ -48,14 +46,14 @@ class MemoryStore:
     ``fork`` make a new one (Icechunk's threads do not survive it).
     """
 
-    def __init__(
-        self, repository: icechunk.Repository, location: Location, config: StoreConfig, at: str | None = None
-    ) -> None:
-        self._repository = repository
+    def __init__(self, repository: Repository, at: str | None = None) -> None:
+        """See ``open``. ``at`` is the snapshot to stay at."""
+        self.repository = repository
+        self.location = repository.location
         self._at = at
         self._recent: dict[str, Recent] = {}
-        self.location = location
-        self.config = config
+        with self.snapshot() as snapshot:
+            self.config = snapshot.config
 
     def __repr__(self) -> str:
         return f"MemoryStore({self.location})"
@@ -69,10 +67,14 @@ class MemoryStore:
         Raises:
             StoreExists: there is one already, or a folder with other things in it.
         """
-        where = Location.parse(location)
-        with translated(where):
-            repository = create_repository(where, empty_store(config))
-        return cls(repository, where, config)
+
+        def fill(session: icechunk.Session) -> Metadata:
+            group = zarr.group(session.store)
+            create_arrays(group, config)
+            group.update_attributes(new_attributes(config))
+            return {"operation": "create", "counts": {}, "documents": 0, "passages": 0}
+
+        return cls(Repository.create(Location.parse(location), "create", fill))
 
     @classmethod
     def open(
@@ -88,15 +90,10 @@ class MemoryStore:
             StoreCorrupt: its head is lost, or cannot be read.
             FingerprintMismatch: made with another adapter; names both and the ways out.
         """
-        where = Location.parse(location)
-        repository = _open_repository(where)
-        with translated(where):
-            snapshot_id = None if at is None else history.resolve(repository, at, where)
-        store = cls(repository, where, StoreConfig(1, 1, 2, "unread"), snapshot_id)
-        with store.snapshot() as snapshot:
-            store.config = snapshot.config
+        repository = Repository.open(Location.parse(location))
+        store = cls(repository, None if at is None else history.resolve(repository, at))
         if fingerprint is not None and fingerprint != store.config.fingerprint:
-            _refuse_fingerprint(where, store.config, fingerprint)
+            _refuse_fingerprint(store.location, store.config, fingerprint)
         return store
 
     @staticmethod
@@ -106,9 +103,7 @@ class MemoryStore:
         Raises:
             StoreCorrupt: there is one whose head is lost or cannot be read.
         """
-        where = Location.parse(location)
-        with translated(where):
-            return where.has_store()
+        return Repository.exists(Location.parse(location))
 
     @staticmethod
     def plan_repair(location: Where) -> RepairPlan:
@@ -118,12 +113,7 @@ class MemoryStore:
             StoreNotFound: there is no store.
             StoreCorrupt: nothing of it can be read.
         """
-        where = Location.parse(location)
-        with suppress(StoreCorrupt):
-            if not MemoryStore.exists(where):
-                raise StoreNotFound(f"there is no store at {where}", "check the path")
-        with translated(where):
-            return plan_repair(where)
+        return plan_repair(Location.parse(location))
 
     @staticmethod
     def repair(location: Where, plan: RepairPlan) -> None:
@@ -136,21 +126,19 @@ class MemoryStore:
         """One consistent view: of ``at``, or what the store was opened at, or the newest commit."""
         self.location.settle()
         lease = self._lease()
+        wanted = at if at is not None else self._at
         try:
-            with translated(self.location):
-                wanted = at if at is not None else self._at
-                if wanted is not None and lease is not None:
-                    # An old snapshot may be collected right now; the newest never is.
-                    with self.location.exclusive():
-                        snapshot_id = history.resolve(self._repository, wanted, self.location)
-                        lease.protect(snapshot_id)
-                else:
-                    snapshot_id = history.resolve(self._repository, wanted, self.location)
-                    if lease is not None:
-                        lease.protect(snapshot_id)
-                info = self._repository.lookup_snapshot(snapshot_id)
-                session = self._repository.readonly_session(snapshot_id=snapshot_id)
-            return Snapshot(session, info.written_at, self.location, lease)
+            if wanted is not None and lease is not None:
+                # An old snapshot may be collected right now; the newest never is.
+                with self.repository.exclusive():
+                    snapshot_id = history.resolve(self.repository, wanted)
+                    lease.protect(snapshot_id)
+            else:
+                snapshot_id = history.resolve(self.repository, wanted)
+                if lease is not None:
+                    lease.protect(snapshot_id)
+            committed_at = self.repository.committed_at(snapshot_id)
+            return Snapshot(self.repository.session(snapshot_id), committed_at, self.location, lease)
         except BaseException:
             if lease is not None:
                 lease.release()
@@ -167,18 +155,14 @@ class MemoryStore:
 
     def history(self) -> list[Commit]:
         """Commits, newest first."""
-        with translated(self.location):
-            return list(history.commits(self._repository))
+        return list(history.commits(self.repository))
 
     def tags(self) -> dict[str, str]:
         """Snapshot id by tag."""
-        with translated(self.location):
-            return history.tags(self._repository)
+        return self.repository.tags()
 
     def info(self) -> StoreInfo:
         """Size and state; reads no codes."""
-        from mbc_store.measure import array_bytes, code_statistics, disk_bytes
-
         with self.snapshot() as snapshot:
             entropy, used = code_statistics(snapshot.code_counts())
             return StoreInfo(
@@ -188,14 +172,14 @@ class MemoryStore:
                 passages=snapshot.passage_count,
                 dead_passages=snapshot.row_count - snapshot.passage_count,
                 slots=self.config.slots,
-                levels=self.config.levels,
-                codes=self.config.codes,
+                num_quantizers=self.config.num_quantizers,
+                codebook_size=self.config.codebook_size,
                 fingerprint=self.config.fingerprint,
                 adapter=self.config.adapter,
                 base_model=self.config.base_model,
                 keep_text=self.config.keep_text,
                 vector_width=self.config.vector_width,
-                array_bytes=array_bytes(snapshot),
+                array_bytes=array_bytes(snapshot.session),
                 disk_bytes=disk_bytes(self.location),
                 code_entropy_bits=entropy,
                 codes_used=used,
@@ -210,10 +194,8 @@ class MemoryStore:
 
     def verify(self) -> list[Problem]:
         """Everything that is wrong with the newest snapshot (or the one opened); empty if all is well."""
-        with translated(self.location):
-            snapshot_id = history.resolve(self._repository, self._at, self.location)
-            session = self._repository.readonly_session(snapshot_id=snapshot_id)
-        return check_snapshot(session, self.location)
+        snapshot_id = history.resolve(self.repository, self._at)
+        return check_snapshot(self.repository.session(snapshot_id), self.location)
 
     def export_to(self, folder: str | os.PathLike[str]) -> int:
         """Write ``documents.jsonl`` and ``codes.parquet`` into a new folder; the number of documents."""
@@ -237,7 +219,7 @@ class MemoryStore:
             newest_wins: keep a stored document unless the record's timestamp is later.
         """
         self._check_writable()
-        return Transaction(self, message, operation, newest_wins)
+        return Transaction(self.repository, self.config, message, operation, newest_wins, self._recent)
 
     def tag(self, name: str, at: Moment | None = None) -> str:
         """Give a snapshot (the newest one) a name that keeps it from expiring; its id.
@@ -246,20 +228,20 @@ class MemoryStore:
             StoreError: the name is taken, was used before, or is not a plain name.
         """
         self._check_writable()
-        with translated(self.location), self.location.exclusive():
-            return references.create_tag(self._repository, self.location, name, at)
+        with self.repository.exclusive():
+            return history.create_tag(self.repository, name, at)
 
     def delete_tag(self, name: str) -> None:
         """Raises StoreNotFound where there is no such tag. The name cannot be used again."""
         self._check_writable()
-        with translated(self.location), self.location.exclusive():
-            references.delete_tag(self._repository, self.location, name)
+        with self.repository.exclusive():
+            history.delete_tag(self.repository, name)
 
     def rollback(self, to: Moment) -> Rollback:
         """Make an earlier snapshot the newest again. What came after stays under a tag."""
         self._check_writable()
-        with translated(self.location), self.location.exclusive():
-            return references.rollback(self._repository, self.location, to)
+        with self.repository.exclusive():
+            return history.rollback(self.repository, to)
 
     def compact(self, *, purge: bool = False) -> Compacted:
         """Rewrite the store without the rows of forgotten and replaced documents.
@@ -272,7 +254,7 @@ class MemoryStore:
             StoreInUse: purging while somebody reads.
         """
         self._check_writable()
-        return compact_store(self, purge)
+        return compact_store(self.repository, purge)
 
     def gc(self, *, older_than: timedelta = KEEP_HISTORY, grace: timedelta = REMOTE_GRACE) -> Collected:
         """Forget commits older than ``older_than`` (the newest and tagged ones stay) and delete what is no
@@ -283,31 +265,18 @@ class MemoryStore:
                 about to refer to.
         """
         self._check_writable()
-        return collect_garbage(self, check_age(older_than), grace)
+        return collect_garbage(self.repository, older_than, grace)
 
     def merge(self, source: MemoryStore) -> Counts:
         """Add another store's documents; see ``mbc_store.transfer.merge_snapshot``."""
+        self._check_writable()
         with source.snapshot() as snapshot:
-            return merge_snapshot(snapshot, self)
+            return merge_snapshot(snapshot, self.repository, self.config)
 
     def import_from(self, folder: str | os.PathLike[str]) -> Counts:
         """Upsert what ``export_to`` wrote."""
-        return import_export(Path(folder), self)
-
-    def commit(self, message: str, change: Change) -> tuple[str, dict[str, Any] | None]:
-        """Apply ``change`` to the newest snapshot, durably (``mbc_store.commit.durable_commit``)."""
         self._check_writable()
-        with translated(self.location):
-            return durable_commit(self._repository, self.location, message, change)
-
-    def remember(self, snapshot_id: str, recent: Recent) -> None:
-        """Keep what the commit of ``snapshot_id`` had in memory for the next commit."""
-        self._recent = {snapshot_id: recent}
-
-    def recall(self, snapshot_id: str) -> Recent | None:
-        """What is remembered of ``snapshot_id``. It is handed out once: a change that fails half-way has
-        altered it."""
-        return self._recent.pop(snapshot_id, None)
+        return import_export(Path(folder), self.repository, self.config)
 
     def _check_writable(self) -> None:
         if self._at is not None:
@@ -315,20 +284,6 @@ class MemoryStore:
                 f"{self.location} was opened as of {self._at}; the past cannot be changed",
                 "open it without `at`",
             )
-
-    @property
-    def repository(self) -> icechunk.Repository:
-        return self._repository
-
-
-def _open_repository(where: Location) -> icechunk.Repository:
-    where.settle()
-    with translated(where):
-        if not where.has_store():
-            raise StoreNotFound(
-                f"there is no store at {where}", "check the path, or make one with `mbc encode`"
-            )
-        return icechunk.Repository.open(where.storage())
 
 
 def _refuse_fingerprint(where: Location, config: StoreConfig, fingerprint: str) -> None:

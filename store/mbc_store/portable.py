@@ -8,7 +8,6 @@ import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -20,8 +19,8 @@ import pyarrow.parquet as pq
 
 from mbc_store.errors import InvalidRecord, StoreError, StoreExists, StoreNotFound
 from mbc_store.filters import microseconds
+from mbc_store.format import FORMAT, StoreConfig
 from mbc_store.records import DocumentRecord
-from mbc_store.schema import FORMAT, StoreConfig
 from mbc_store.snapshot import Snapshot
 
 HEADER, DOCUMENTS, CODES = "store.json", "documents.jsonl", "codes.parquet"
@@ -70,7 +69,7 @@ def _export_errors(folder: Path) -> Iterator[None]:
 
 def _write(snapshot: Snapshot, folder: Path) -> int:
     config = snapshot.config
-    fields = config.slots * config.levels
+    fields = config.slots * config.num_quantizers
     schema = pa.schema(
         [
             pa.field("document_id", pa.string(), nullable=False),
@@ -81,7 +80,7 @@ def _write(snapshot: Snapshot, folder: Path) -> int:
     header = {
         "format": f"{FORMAT}-export",
         "version": EXPORT_VERSION,
-        "config": asdict(config),
+        "config": config.header(),
         "snapshot": snapshot.id,
         "documents": snapshot.document_count,
         "passages": snapshot.passage_count,
@@ -133,8 +132,8 @@ def read_header(folder: Path) -> StoreConfig:
         header = json.loads(path.read_text(encoding="utf-8"))
         if header["format"] != f"{FORMAT}-export" or header["version"] != EXPORT_VERSION:
             raise StoreError(f"{path}: unknown format {header['format']!r} version {header['version']!r}")
-        return StoreConfig(**header["config"])
-    except (ValueError, KeyError, TypeError) as error:
+        return StoreConfig.from_header(header["config"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(f"{path} is damaged: {type(error).__name__}: {error}") from error
 
 
@@ -179,12 +178,12 @@ def _from_json(line: dict[str, Any], rows: Iterator[tuple[str, np.ndarray]]) -> 
 
 def _code_rows(path: Path, config: StoreConfig) -> Iterator[tuple[str, np.ndarray]]:
     """(document id, codes (T, L)) of each row."""
-    fields = config.slots * config.levels
+    fields = config.slots * config.num_quantizers
     try:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(BATCH, columns=["document_id", "codes"]):
                 flat = batch.column("codes").flatten().to_numpy(zero_copy_only=False)
-                codes = flat.reshape(-1, config.slots, config.levels)
+                codes = flat.reshape(-1, config.slots, config.num_quantizers)
                 if len(codes) * fields != len(flat) or len(codes) != batch.num_rows:
                     raise StoreError(f"{path}: rows do not hold {fields} codes each")
                 yield from zip(batch.column("document_id").to_pylist(), codes, strict=True)

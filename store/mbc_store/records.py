@@ -6,17 +6,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from mbc_store.errors import InvalidRecord
+from mbc_store.format import StoreConfig
 
-if TYPE_CHECKING:
-    from mbc_store.schema import StoreConfig
-
-NO_TIMESTAMP = int(np.iinfo(np.int64).min)
-"""Stored where a document has no timestamp; sorts before every real one."""
 FIRST_TIMESTAMP, LAST_TIMESTAMP = -62_135_596_800_000_000, 253_402_300_799_999_999
 """Microseconds since 1970 of the first and last moment that ISO 8601 and Python can write."""
 
@@ -135,8 +131,8 @@ class StoreInfo:
     passages: int
     dead_passages: int
     slots: int
-    levels: int
-    codes: int
+    num_quantizers: int
+    codebook_size: int
     fingerprint: str
     adapter: str | None
     base_model: str | None
@@ -181,7 +177,7 @@ def decode_metadata(text: str) -> dict[str, Any]:
     return json.loads(text) if text else {}
 
 
-def check_record(record: DocumentRecord, slots: int, levels: int, codes: int) -> DocumentRecord:
+def check_record(record: DocumentRecord, config: StoreConfig) -> DocumentRecord:
     """``record`` with arrays of the stored dtypes.
 
     Raises:
@@ -193,6 +189,7 @@ def check_record(record: DocumentRecord, slots: int, levels: int, codes: int) ->
 
     if not isinstance(record.id, str) or not record.id:
         raise InvalidRecord(f"a document id is a non-empty text, not {record.id!r}")
+    slots, levels, codes = config.code_shape
     array = np.asarray(record.codes)
     if array.ndim != 3 or array.shape[0] < 1 or array.shape[1:] != (slots, levels):
         raise refuse(f"codes have shape {array.shape}, this store takes (passages >= 1, {slots}, {levels})")

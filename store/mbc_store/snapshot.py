@@ -10,13 +10,14 @@ from typing import Any, Self
 
 import numpy as np
 
+from mbc_store.codes import count_codes
 from mbc_store.columns import Columns
-from mbc_store.errors import StoreNotFound, translated
+from mbc_store.errors import StoreNotFound
 from mbc_store.filters import matching_documents
+from mbc_store.format import NO_TIMESTAMP
 from mbc_store.id_index import IdIndex
 from mbc_store.locking import ReaderLease
-from mbc_store.records import NO_TIMESTAMP, DocumentRecord, StoredDocument, StoredPassage, decode_metadata
-from mbc_store.schema import StoreConfig
+from mbc_store.records import DocumentRecord, StoredDocument, StoredPassage, decode_metadata
 
 ROWS_PER_READ = 16384
 DOCUMENTS_PER_READ = 4096
@@ -35,8 +36,7 @@ class Snapshot:
         self.id: str = session.snapshot_id
         self.committed_at = committed_at
         self._location = location
-        with translated(location):
-            self.columns = Columns(session, location)
+        self.columns = Columns(session, location)
         self.config, self.lengths = self.columns.config, self.columns.lengths
         self.session = session
         self._release = weakref.finalize(self, lease.release) if lease is not None else None
@@ -74,8 +74,7 @@ class Snapshot:
 
     @cached_property
     def _counts(self) -> np.ndarray:
-        with translated(self._location):
-            counts = self.columns.read_counts()
+        counts = self.columns.read_counts()
         counts.setflags(write=False)
         return counts
 
@@ -97,15 +96,13 @@ class Snapshot:
         """(first row, codes (n, T, L) uint16, alive (n,) bool) over all rows, some at a time."""
         for first in range(0, self.row_count, rows_per_chunk):
             rows = slice(first, min(first + rows_per_chunk, self.row_count))
-            with translated(self._location):
-                (codes,) = self.columns.read_many([("passages/codes", rows)], keep=False)
-                alive = self.columns.read("passages/alive", rows.start, rows.stop)
+            (codes,) = self.columns.read_many([("passages/codes", rows)], keep=False)
+            alive = self.columns.read("passages/alive", rows.start, rows.stop)
             yield first, codes, alive
 
     def codes(self, rows: np.ndarray | Sequence[int]) -> np.ndarray:
         """(n, T, L) uint16 at ``rows``, in that order."""
-        with translated(self._location):
-            return self.columns.take("passages/codes", self._checked(rows))
+        return self.columns.take("passages/codes", self._checked(rows))
 
     def _checked(self, rows: np.ndarray | Sequence[int]) -> np.ndarray:
         array = np.asarray(rows, dtype=np.int64).reshape(-1)
@@ -119,8 +116,7 @@ class Snapshot:
 
     def alive(self) -> np.ndarray:
         """(rows,) bool."""
-        with translated(self._location):
-            return self.columns.all("passages/alive")
+        return self.columns.all("passages/alive")
 
     def row_mask(
         self,
@@ -139,10 +135,9 @@ class Snapshot:
         alive = self.alive()
         if since is None and until is None and not where:
             return alive
-        with translated(self._location):
-            first_rows = self.columns.all("documents/first_row")
+        first_rows = self.columns.all("documents/first_row")
         passages = np.diff(first_rows, append=self.row_count)
-        return alive & np.repeat(matching_documents(self, since, until, where), passages)
+        return alive & np.repeat(matching_documents(self.columns, since, until, where), passages)
 
     def matching_ids(
         self,
@@ -151,11 +146,10 @@ class Snapshot:
         where: Mapping[str, str] | None = None,
     ) -> list[str]:
         """Ids of the living documents that match (as in ``row_mask``), oldest first."""
-        chosen = matching_documents(self, since, until, where)
+        chosen = matching_documents(self.columns, since, until, where)
         found: list[str] = []
         for numbers in self.living_documents():
-            with translated(self._location):
-                found += self.columns.take("documents/id", numbers[chosen[numbers]]).tolist()
+            found += self.columns.take("documents/id", numbers[chosen[numbers]]).tolist()
         return found
 
     def iter_matching(
@@ -165,7 +159,7 @@ class Snapshot:
         where: Mapping[str, str] | None = None,
     ) -> Iterator[StoredDocument]:
         """Living documents that match (as in ``row_mask``), oldest first, in bounded memory."""
-        chosen = matching_documents(self, since, until, where)
+        chosen = matching_documents(self.columns, since, until, where)
         for numbers in self.living_documents(256):
             yield from self._documents(numbers[chosen[numbers]])
 
@@ -176,21 +170,18 @@ class Snapshot:
         documents = np.asarray(documents, dtype=np.int64)
         last = documents + 1
         inside = np.minimum(last, max(self.lengths.documents - 1, 0))
-        with translated(self._location):
-            bounds = self.columns.take("documents/first_row", np.concatenate([documents, inside]))
+        bounds = self.columns.take("documents/first_row", np.concatenate([documents, inside]))
         first, following = np.split(bounds, 2)
         return first, np.where(last == self.lengths.documents, self.row_count, following) - first
 
     def find(self, ids: Sequence[str]) -> dict[str, int]:
         """Document numbers of those ``ids`` that are in the store."""
-        with translated(self._location):
-            return IdIndex(self.columns).find(ids)
+        return IdIndex(self.columns).find(ids)
 
     def digests(self, ids: Sequence[str]) -> dict[str, int]:
         """Content digests of those ``ids`` that are in the store."""
         found = self.find(ids)
-        with translated(self._location):
-            values = self.columns.take("documents/digest", np.array(list(found.values()), dtype=np.int64))
+        values = self.columns.take("documents/digest", np.array(list(found.values()), dtype=np.int64))
         return {identifier: int(value) for identifier, value in zip(found, values, strict=True)}
 
     def document(self, identifier: str) -> StoredDocument | None:
@@ -221,9 +212,8 @@ class Snapshot:
         """Numbers of the living documents, block by block."""
         for start in range(0, self.lengths.documents, documents_per_read):
             stop = min(start + documents_per_read, self.lengths.documents)
-            with translated(self._location):
-                first = self.columns.read("documents/first_row", start, stop)
-                alive = self.columns.read("passages/alive", int(first[0]), int(first[-1]) + 1)
+            first = self.columns.read("documents/first_row", start, stop)
+            alive = self.columns.read("passages/alive", int(first[0]), int(first[-1]) + 1)
             yield start + np.flatnonzero(alive[first - first[0]])
 
     def _documents(self, numbers: np.ndarray) -> list[StoredDocument]:
@@ -239,8 +229,7 @@ class Snapshot:
         if self.config.keep_text:
             paths.append("documents/text")
         first, counts = self.document_rows(numbers)
-        with translated(self._location):
-            columns = self.columns.take_many(paths, numbers)
+        columns = self.columns.take_many(paths, numbers)
         if not self.config.keep_text:
             columns.append(np.full(len(numbers), "", dtype=object))
         return [
@@ -263,8 +252,7 @@ class Snapshot:
         checked = self._checked(rows)
         if checked.size == 0:
             return []
-        with translated(self._location):
-            location = self.columns.take("passages/location", checked)
+        location = self.columns.take("passages/location", checked)
         numbers, inverse = np.unique(location[:, 0], return_inverse=True)
         documents = self._documents(numbers)
         found = []
@@ -306,8 +294,7 @@ class Snapshot:
         if not documents:
             return []
         rows = np.concatenate([np.arange(d.rows.start, d.rows.stop) for d in documents])
-        with translated(self._location):
-            codes, location = self.columns.take_many(["passages/codes", "passages/location"], rows)
+        codes, location = self.columns.take_many(["passages/codes", "passages/location"], rows)
         records, position = [], 0
         for document in documents:
             part = slice(position, position + len(document.rows))
@@ -325,12 +312,3 @@ class Snapshot:
                 )
             )
         return records
-
-
-def count_codes(codes: np.ndarray, config: StoreConfig) -> np.ndarray:
-    """(T, L, K) int64: occurrences of each code in ``codes`` (n, T, L)."""
-    fields = config.slots * config.levels
-    offsets = np.arange(fields, dtype=np.int64) * config.codes
-    flat = codes.reshape(len(codes), fields).astype(np.int64) + offsets
-    counts = np.bincount(flat.ravel(), minlength=fields * config.codes)
-    return counts.reshape(config.slots, config.levels, config.codes)

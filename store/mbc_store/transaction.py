@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import icechunk
 import numpy as np
 
-from mbc_store.columns import Columns
+from mbc_store.codes import count_codes
+from mbc_store.columns import Columns, Recent
+from mbc_store.format import NO_TIMESTAMP, Lengths, StoreConfig
 from mbc_store.id_index import IdIndex
-from mbc_store.records import NO_TIMESTAMP, Counts, DocumentRecord, check_record, encode_metadata
-from mbc_store.schema import Lengths, StoreConfig
-from mbc_store.snapshot import count_codes
-
-if TYPE_CHECKING:
-    from mbc_store.memory_store import MemoryStore
-
+from mbc_store.records import Counts, DocumentRecord, check_record, encode_metadata
+from mbc_store.repository import Repository
 
 Changes = dict[str, DocumentRecord | None]
 """By id: the record to store, or None to forget."""
@@ -31,9 +28,19 @@ class Transaction:
     """
 
     def __init__(
-        self, store: MemoryStore, message: str, operation: str = "encode", newest_wins: bool = False
+        self,
+        repository: Repository,
+        config: StoreConfig,
+        message: str,
+        operation: str,
+        newest_wins: bool = False,
+        recent: dict[str, Recent] | None = None,
     ) -> None:
-        self._store = store
+        """``recent``: by snapshot, what its commit had in memory; taken from there and left there for the
+        next transaction."""
+        self._repository = repository
+        self._config = config
+        self._recent = {} if recent is None else recent
         self._message = message
         self._operation = operation
         self._newest_wins = newest_wins
@@ -49,8 +56,7 @@ class Transaction:
         Raises:
             InvalidRecord: a record does not fit the store; nothing of the call is kept.
         """
-        config = self._store.config
-        checked = [check_record(record, config.slots, config.levels, config.codes) for record in records]
+        checked = [check_record(record, self._config) for record in records]
         for record in checked:
             self._changes.pop(record.id, None)
             self._changes[record.id] = record
@@ -69,14 +75,16 @@ class Transaction:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None and self._changes:
-            self.snapshot_id, metadata = self._store.commit(self._message, self._apply)
+            self.snapshot_id, metadata = self._repository.commit(self._message, self._apply)
             if metadata is not None and self._columns is not None:
-                self._store.remember(self.snapshot_id, self._columns.recent())
+                self._recent.clear()
+                self._recent[self.snapshot_id] = self._columns.recent()
             self.counts = replace(Counts(**metadata["counts"] if metadata else {}), unchanged=self._unchanged)
 
     def _apply(self, session: icechunk.Session) -> dict[str, Any] | None:
-        recent = self._store.recall(session.snapshot_id)
-        columns = self._columns = Columns(session, self._store.location, recent)
+        # Taken out: a change that fails half-way has altered it.
+        recent = self._recent.pop(session.snapshot_id, None)
+        columns = self._columns = Columns(session, self._repository.location, recent)
         changes = self._without_older(columns) if self._newest_wins else self._changes
         metadata, unchanged = apply_changes(columns, changes, self._operation)
         self._unchanged = unchanged + len(self._changes) - len(changes)

@@ -7,22 +7,20 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import icechunk
 from zarr.core.buffer import default_buffer_prototype
 
-from mbc_store.commit import BRANCH
-from mbc_store.creation import create_repository
-from mbc_store.errors import FingerprintMismatch, StoreError, translated
+from mbc_store.columns import Recent
+from mbc_store.errors import FingerprintMismatch, StoreError
+from mbc_store.format import StoreConfig
 from mbc_store.location import Location
 from mbc_store.portable import read_export, read_header
 from mbc_store.records import Counts, DocumentRecord
+from mbc_store.repository import Metadata, Repository
 from mbc_store.snapshot import Snapshot
+from mbc_store.transaction import Transaction
 from mbc_store.waiting import wait
-
-if TYPE_CHECKING:
-    from mbc_store.memory_store import MemoryStore
 
 KEYS_AT_ONCE = 32
 DOCUMENTS_PER_COMMIT = 10_000
@@ -35,8 +33,7 @@ def copy_snapshot(snapshot: Snapshot, destination: Location) -> None:
         StoreExists: there is something already.
     """
 
-    def fill(repository: icechunk.Repository) -> None:
-        session = repository.writable_session(BRANCH)
+    def fill(session: icechunk.Session) -> Metadata:
         source, target = snapshot.session.store, session.store
 
         async def copy(key: str) -> None:
@@ -55,29 +52,30 @@ def copy_snapshot(snapshot: Snapshot, destination: Location) -> None:
                 await asyncio.gather(*(copy(key) for key in keys[start : start + KEYS_AT_ONCE]))
 
         wait(run())
-        counts = Counts(added=snapshot.document_count)
-        session.commit(
-            f"copy of {snapshot.id}",
-            {
-                "operation": "copy",
-                "counts": asdict(counts),
-                "documents": snapshot.document_count,
-                "passages": snapshot.passage_count,
-            },
-        )
+        return {
+            "operation": "copy",
+            "counts": asdict(Counts(added=snapshot.document_count)),
+            "documents": snapshot.document_count,
+            "passages": snapshot.passage_count,
+        }
 
-    with translated(destination):
-        create_repository(destination, fill)
+    Repository.create(destination, f"copy of {snapshot.id}", fill)
 
 
 def add_records(
-    store: MemoryStore, records: Iterable[DocumentRecord], message: str, operation: str, newest_wins: bool
+    repository: Repository,
+    config: StoreConfig,
+    records: Iterable[DocumentRecord],
+    message: str,
+    operation: str,
+    newest_wins: bool = False,
 ) -> Counts:
     """Upsert ``records`` in commits of ``DOCUMENTS_PER_COMMIT``; a repeated run adds what is missing."""
     added = replaced = unchanged = 0
     iterator = iter(records)
+    recent: dict[str, Recent] = {}
     while batch := list(islice(iterator, DOCUMENTS_PER_COMMIT)):
-        with store.transaction(message, operation, newest_wins=newest_wins) as transaction:
+        with Transaction(repository, config, message, operation, newest_wins, recent) as transaction:
             transaction.upsert(batch)
         added += transaction.counts.added
         replaced += transaction.counts.replaced
@@ -85,39 +83,40 @@ def add_records(
     return Counts(added, replaced, unchanged)
 
 
-def merge_snapshot(source: Snapshot, store: MemoryStore) -> Counts:
-    """Add the documents of ``source``; of equal ids the one with the later timestamp stays (no timestamp is
-    the earliest; on a tie the one in ``store``).
+def merge_snapshot(source: Snapshot, repository: Repository, ours: StoreConfig) -> Counts:
+    """Add the documents of ``source`` to the store of configuration ``ours``; of equal ids the one with the
+    later timestamp stays (no timestamp is the earliest; on a tie the one that is there).
 
     Raises:
         FingerprintMismatch: codes of another adapter.
         StoreError: other dimensions.
     """
-    ours, theirs = store.config, source.config
+    theirs = source.config
     if ours.fingerprint != theirs.fingerprint:
         raise FingerprintMismatch(
             f"codes of adapter {theirs.fingerprint} mean nothing to adapter {ours.fingerprint}",
             "re-encode one of the stores with the adapter of the other",
         )
-    if (ours.slots, ours.levels, ours.codes) != (theirs.slots, theirs.levels, theirs.codes):
+    if ours.code_shape != theirs.code_shape:
         raise StoreError(
-            f"codes of {theirs.slots} slots, {theirs.levels} levels and {theirs.codes} values do not fit "
-            f"a store of {ours.slots}, {ours.levels} and {ours.codes}"
+            f"codes of shape {theirs.code_shape} (slots, levels, codebook) do not fit a store of "
+            f"{ours.code_shape}"
         )
-    return add_records(store, source.iter_records(), f"merge of {source.id}", "merge", newest_wins=True)
+    message = f"merge of {source.id}"
+    return add_records(repository, ours, source.iter_records(), message, "merge", newest_wins=True)
 
 
-def import_export(folder: Path, store: MemoryStore) -> Counts:
+def import_export(folder: Path, repository: Repository, ours: StoreConfig) -> Counts:
     """Upsert an exported store (``mbc_store.portable``).
 
     Raises:
         FingerprintMismatch: exported with another adapter.
     """
-    config = read_header(folder)
-    if config.fingerprint != store.config.fingerprint:
+    theirs = read_header(folder)
+    if theirs.fingerprint != ours.fingerprint:
         raise FingerprintMismatch(
-            f"{folder} was made with adapter {config.fingerprint}, "
-            f"{store.location} with {store.config.fingerprint}",
+            f"{folder} was made with adapter {theirs.fingerprint}, "
+            f"{repository.location} with {ours.fingerprint}",
             "import it into a new store",
         )
-    return add_records(store, read_export(folder), f"import of {folder}", "import", newest_wins=False)
+    return add_records(repository, ours, read_export(folder), f"import of {folder}", "import")

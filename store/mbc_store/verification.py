@@ -12,12 +12,12 @@ import icechunk
 import numpy as np
 from zarr.core.buffer import default_buffer_prototype
 
+from mbc_store.codes import count_codes
 from mbc_store.columns import Columns
 from mbc_store.compaction import read_blocks
 from mbc_store.errors import StoreError, translated
+from mbc_store.format import ArraySpec, capacity, codec_names
 from mbc_store.id_index import IdIndex
-from mbc_store.layout import ArraySpec, capacity, codec_names
-from mbc_store.snapshot import count_codes
 from mbc_store.waiting import wait
 
 Kind = Literal["unreadable", "counts", "index", "duplicate", "layout", "history"]
@@ -68,7 +68,7 @@ def _layout(session: icechunk.Session, columns: Columns) -> Iterator[Problem]:
     for path, spec in columns.specs.items():
         rows = columns.config.slots
         if path in columns.growing:
-            rows = capacity(columns.rows_of(path), columns.version)
+            rows = capacity(columns.rows_of(path))
         if not _metadata_fits(metadata[path], rows, spec):
             yield Problem("layout", f"the metadata of array {path} is missing or not that of the format")
     for path, spec in columns.growing.items():
@@ -99,7 +99,7 @@ def _metadata_fits(data: bytes | None, rows: int, spec: ArraySpec) -> bool:
 
 
 def _contents(columns: Columns, location: object) -> Iterator[Problem]:
-    totals = np.zeros((columns.config.slots, columns.config.levels, columns.config.codes), dtype=np.int64)
+    totals = np.zeros(columns.config.code_shape, dtype=np.int64)
     alive = 0
     index = IdIndex(columns)
     hashes = []

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NoReturn
 
 import icechunk
 import pytest
 from mbc_store import MemoryStore, StoreError
-from mbc_store.creation import create_repository
 from mbc_store.errors import StoreExists
 from mbc_store.location import Location
+from mbc_store.repository import Repository
 
 from tests.support.store import SMALL
 
@@ -28,18 +29,18 @@ def test_a_folder_with_other_things_is_refused_and_left_as_it_is(tmp_path: Path)
 
 
 def test_a_creation_that_fails_leaves_no_folder_behind(tmp_path: Path) -> None:
-    def fill(_: icechunk.Repository) -> None:
+    def fill(_: icechunk.Session) -> NoReturn:
         raise StoreError("no")
 
     with pytest.raises(StoreError, match="no"):
-        create_repository(Location.parse(tmp_path / "deep" / "store"), fill)
+        Repository.create(Location.parse(tmp_path / "deep" / "store"), "create", fill)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_creation_that_fails_in_an_empty_folder_leaves_it_empty(tmp_path: Path) -> None:
-    def fill(_: icechunk.Repository) -> None:
+    def fill(_: icechunk.Session) -> NoReturn:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        create_repository(Location.parse(tmp_path), fill)
+        Repository.create(Location.parse(tmp_path), "create", fill)
     assert list(tmp_path.iterdir()) == []

@@ -1,10 +1,8 @@
-"""The bytes on disk: old stores still open, plain Zarr reads them, nothing in them is executed."""
+"""The bytes on disk: what a header may say, plain Zarr reads them, nothing in them is executed."""
 
 from __future__ import annotations
 
 import json
-import shutil
-from dataclasses import asdict
 from pathlib import Path
 
 import icechunk
@@ -15,88 +13,46 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from mbc_store import MemoryStore, StoreConfig
-from mbc_store.codec import DamagedChunk, decode_chunk, empty_chunk, encode_chunk
-from mbc_store.errors import StoreCorrupt
-from mbc_store.layout import ArraySpec, array_specs
+from mbc_store.chunks import decode_chunk, empty_chunk, encode_chunk
+from mbc_store.errors import DamagedChunk, StoreCorrupt
+from mbc_store.format import ArraySpec, array_specs, read_attributes
 
-from tests.support.store import SMALL, make_record, make_records, state_of
+from tests.support.store import SMALL, make_records, state_of
 
-FIXTURES = Path(__file__).parent.parent / "fixtures"
-
-
-@pytest.fixture
-def old(tmp_path: Path) -> MemoryStore:
-    """A small store of format 1 with texts, on a path of its own."""
-    return MemoryStore.open(shutil.copytree(FIXTURES / "store-format-1", tmp_path / "old"))
-
-
-@pytest.fixture
-def indexed(tmp_path: Path) -> MemoryStore:
-    """A store of format 1 with an index run and no texts, on a path of its own."""
-    return MemoryStore.open(shutil.copytree(FIXTURES / "store-format-1-indexed", tmp_path / "indexed"))
-
-
-def test_a_store_of_format_1_still_opens_and_can_be_written(old: MemoryStore) -> None:
-    expected = {f"doc-{n}": n + 1 for n in range(20) if n != 3} | {"doc-4": 400}
-    assert state_of(old) == expected
-    assert old.config == SMALL
-    assert [c.message for c in old.history()] == ["forget and replace", "encode 20 documents", "create"]
-    assert len(state_of(MemoryStore.open(old.location, at="first"))) == 20
-    with old.snapshot() as snapshot:
-        assert snapshot.matching_ids(where={"source": "b"}) == [f"doc-{n}" for n in range(1, 20, 2) if n != 3]
-        assert snapshot.document("doc-7").title == "T7"
-    with old.transaction("today") as transaction:
-        transaction.upsert([make_record("new", 77)])
-    old.compact(purge=True)
-    assert state_of(old) == expected | {"new": 77}
+HEADER = {
+    "format": "mbc-store",
+    "version": 2,
+    "config": {
+        "slots": 3,
+        "levels": 2,
+        "codes": 32,
+        "fingerprint": "test",
+        "keep_text": True,
+        "adapter": "default",
+        "base_model": None,
+        "vector_width": 6,
+        "quantization_error": 0.25,
+    },
+    "index_runs": [],
+    "lengths": {"rows": 7, "documents": 5, "alive": 4},
+}
+"""Of a store of format 2, as docs/store-format.md gives it."""
 
 
-def version(store: MemoryStore) -> int:
-    with store.snapshot() as snapshot:
-        return snapshot.columns.version
+def test_a_header_of_format_2_is_read() -> None:
+    config, lengths = read_attributes(HEADER, "here")
+    assert config.code_shape == (3, 2, 32)
+    assert (config.fingerprint, config.adapter, config.vector_width) == ("test", "default", 6)
+    assert (lengths.rows, lengths.documents, lengths.alive) == (7, 5, 4)
+    assert config.header() == HEADER["config"]
 
 
-def check_contents(store: MemoryStore, digests: dict[str, int]) -> None:
-    """``store`` is sound and holds documents made from these digests, with one passage unless ``new-``."""
-    assert store.verify() == []
-    with store.snapshot() as snapshot:
-        assert {record.id: record.digest for record in snapshot.iter_records()} == digests
-        assert len(snapshot.find(list(digests))) == len(digests)
-        for name in list(digests)[::97]:
-            passages = None if name.startswith("new-") or digests[name] == 400 else 1
-            expected = make_record(name, digests[name], SMALL, passages)
-            assert np.array_equal(snapshot.record(name).codes, expected.codes)
-            assert np.array_equal(snapshot.record(name).spans, expected.spans)
-
-
-def test_an_indexed_store_of_format_1_is_read_changed_and_upgraded_by_compaction(
-    indexed: MemoryStore,
-) -> None:
-    digests = {f"doc-{n}": n + 1 for n in range(4200) if n != 3} | {"doc-4": 400}
-    digests |= {f"new-{n}": 5000 + n for n in range(10)}
-    assert version(indexed) == 1
-    check_contents(indexed, digests)
-    assert indexed.config.quantization_error == 0.25
-    with indexed.snapshot() as snapshot:
-        assert snapshot.columns.runs
-        assert snapshot.matching_ids(since=10**15 + 7) == ["new-7", "new-8", "new-9"]
-        assert snapshot.document("new-2").metadata == {"n": 2}
-    assert len(MemoryStore.open(indexed.location, at="first").snapshot().find(["doc-3", "new-1"])) == 1
-    more = [make_record(f"more-{n}", 9000 + n, passages=1) for n in range(4200)]
-    with indexed.transaction("more") as transaction:
-        transaction.upsert(more)
-        transaction.forget(["doc-7"])
-    digests = {**digests, **{record.id: record.digest for record in more}}
-    del digests["doc-7"]
-    assert version(indexed) == 1
-    check_contents(indexed, digests)
-    indexed.compact()
-    assert version(indexed) == 2
-    check_contents(indexed, digests)
-    with indexed.transaction("forget") as transaction:
-        transaction.forget(["more-1"])
-    del digests["more-1"]
-    check_contents(indexed, digests)
+@pytest.mark.parametrize("version", [1, 3, None, "2"])
+def test_a_store_of_another_format_is_refused_in_one_line(version: object) -> None:
+    with pytest.raises(StoreCorrupt) as refused:
+        read_attributes(HEADER | {"version": version}, "old.mbc")
+    assert refused.value.message == f"old.mbc has store format {version!r}, this program reads format 2"
+    assert refused.value.hint is not None
 
 
 def test_plain_zarr_reads_what_the_format_says(store: MemoryStore) -> None:
@@ -108,7 +64,7 @@ def test_plain_zarr_reads_what_the_format_says(store: MemoryStore) -> None:
     )
     group = zarr.open_group(repository.readonly_session("main").store, mode="r")
     lengths = group.attrs["lengths"]
-    assert group.attrs["config"] == asdict(SMALL)
+    assert group.attrs["config"] == SMALL.header()
     codes = np.concatenate([record.codes for record in records])
     assert lengths == {"rows": len(codes), "documents": 50, "alive": 50}
     assert np.array_equal(group["passages/codes"][: lengths["rows"]], codes)
@@ -134,7 +90,7 @@ def test_what_plain_zarr_writes_is_read(store: MemoryStore) -> None:
         group["documents/digest"][:] = group["documents/digest"][:]
         return {"operation": "test"}
 
-    store.commit("rename", rename)
+    store.repository.commit("rename", rename)
     with store.snapshot() as snapshot:
         assert snapshot.document("doc-2").title == "by hand"
     assert len(state_of(store)) == 5
@@ -178,7 +134,9 @@ def skewed_codes(rows: int, spec: ArraySpec) -> tuple[np.ndarray, float]:
 
 @pytest.mark.parametrize(("rows", "limit"), [(8192, 1.05), (1000, 1.15)])
 def test_codes_take_little_more_than_their_entropy_within_slots(rows: int, limit: float) -> None:
-    spec = array_specs(StoreConfig(slots=4, levels=1, codes=256, fingerprint="x"))["passages/codes"]
+    spec = array_specs(StoreConfig(slots=4, num_quantizers=1, codebook_size=256, fingerprint="x"))[
+        "passages/codes"
+    ]
     codes, entropy = skewed_codes(rows, spec)
     chunk = empty_chunk(spec)
     chunk[:rows] = codes
@@ -241,7 +199,7 @@ def test_a_strange_header_is_one_clear_error(store: MemoryStore, change: dict) -
         zarr.open_group(session.store, mode="r+").update_attributes(change)
         return {"operation": "test"}
 
-    store.commit("tamper", tamper)
+    store.repository.commit("tamper", tamper)
     with pytest.raises((StoreCorrupt, AssertionError)):
         state_of(MemoryStore.open(store.location))
 
@@ -257,7 +215,7 @@ def test_no_part_of_the_store_unpickles_or_evaluates(store: MemoryStore) -> None
 
 def test_array_metadata_names_only_known_codecs(store: MemoryStore) -> None:
     found = set()
-    session = store.repository.readonly_session("main")
+    session = store.repository.icechunk.readonly_session("main")
     for path in array_specs(SMALL):
         data = zarr.open_group(session.store, mode="r")[path].metadata.to_dict()
         found |= {c["name"] for c in json.loads(json.dumps(data["codecs"], default=str))}

@@ -78,7 +78,7 @@ def test_an_index_rebuilt_from_the_ids_finds_the_same(store: MemoryStore) -> Non
         columns.flush()
         return {"operation": "test"}
 
-    store.commit("rebuild", rebuild)
+    store.repository.commit("rebuild", rebuild)
     with store.snapshot() as snapshot:
         assert snapshot.columns.runs[0]["stop"] == 50
     assert state_of(store) == {f"doc-{n}": n + 1 for n in range(50)}

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mbc_store import MemoryStore, StoreError
-from mbc_store.codec import decode_chunk
+from mbc_store.chunks import decode_chunk
 from mbc_store.errors import StoreInUse, StoreNotFound
-from mbc_store.layout import array_specs
+from mbc_store.format import array_specs
 
 from tests.support.store import SMALL, make_record, make_records, state_of
 

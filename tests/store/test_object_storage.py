@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from mbc_store import Counts, MemoryStore, StoreError, StoreInUse
-from mbc_store.commit import PURGING, wait_for_purge
 from mbc_store.errors import StoreExists, StoreNotFound
 from mbc_store.location import Location
+from mbc_store.repository import PURGING
 
 from tests.support.google_server import GoogleServer, google_server
 from tests.support.store import SMALL, make_record, make_records, state_of
@@ -151,13 +151,13 @@ def test_writers_wait_for_an_interrupted_purge_until_it_is_run_again(bucket: str
     store = MemoryStore.create(f"{bucket}/interrupted", SMALL)
     with store.transaction("load") as transaction:
         transaction.upsert(make_records(0, 3))
-    oldest = list(store.repository.ancestry(branch="main"))[-1].id
-    store.repository.create_branch(PURGING, oldest)
+    oldest = list(store.repository.ancestry())[-1].id
+    store.repository.icechunk.create_branch(PURGING, oldest)
     with pytest.raises(StoreInUse, match="in the middle of a purge"):
-        wait_for_purge(store.repository, store.location, timeout=0)
+        store.repository.wait_for_purge(timeout=0)
     assert state_of(store) == {"doc-0": 1, "doc-1": 2, "doc-2": 3}
     store.compact(purge=True)
-    wait_for_purge(store.repository, store.location, timeout=0)
+    store.repository.wait_for_purge(timeout=0)
     with store.transaction("goes on") as transaction:
         transaction.upsert(make_records(3, 1))
     assert len(state_of(store)) == 4
@@ -193,7 +193,7 @@ def test_a_writer_that_was_overtaken_tries_again_on_the_new_head(bucket: str) ->
                 transaction.upsert([make_record("theirs", 2)])
         return apply_changes(Columns(session, where), {"ours": make_record("ours", 1)}, "encode")[0]
 
-    first.commit("ours", change)
+    first.repository.commit("ours", change)
     assert len(set(attempts)) == 2
     assert state_of(first) == {"ours": 1, "theirs": 2}
 

@@ -171,7 +171,7 @@ def tamper(store: MemoryStore, change) -> None:
         columns.flush()
         return {"operation": "tamper"}
 
-    store.commit("tamper", apply)
+    store.repository.commit("tamper", apply)
 
 
 def test_wrong_counts_are_noticed_and_made_right(filled: MemoryStore) -> None:

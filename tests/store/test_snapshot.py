@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mbc_store import MemoryStore
+from mbc_store.codes import count_codes
 from mbc_store.filters import microseconds
-from mbc_store.snapshot import count_codes
 from mbc_store.waiting import wait
 
 from tests.support.store import SMALL, make_record, make_records, state_of

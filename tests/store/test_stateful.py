@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 from mbc_store import MemoryStore, StoreError
-from mbc_store.snapshot import count_codes
+from mbc_store.codes import count_codes
 
 from tests.support.store import SMALL, make_record, state_of
 

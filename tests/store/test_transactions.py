@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mbc_store import Counts, FingerprintMismatch, InvalidRecord, MemoryStore, StoreConfig, StoreError
+from mbc_store.codes import count_codes
 from mbc_store.columns import Columns
 from mbc_store.errors import StoreExists, StoreNotFound, StoreReadOnly
 from mbc_store.records import LAST_TIMESTAMP
-from mbc_store.snapshot import count_codes
 
 from tests.support.store import SMALL, make_record, make_records, state_of
 
@@ -176,16 +176,23 @@ def test_a_creation_cut_short_does_not_stand_in_the_way(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"slots": 0}, {"levels": 0}, {"codes": 1}, {"codes": 65537}, {"fingerprint": ""}]
+    "wrong",
+    [
+        {"slots": 0},
+        {"num_quantizers": 0},
+        {"codebook_size": 1},
+        {"codebook_size": 65537},
+        {"fingerprint": ""},
+    ],
 )
 def test_an_impossible_configuration_is_refused(wrong: dict) -> None:
-    fields = {"slots": 3, "levels": 1, "codes": 4, "fingerprint": "x"} | wrong
+    fields = {"slots": 3, "num_quantizers": 1, "codebook_size": 4, "fingerprint": "x"} | wrong
     with pytest.raises(StoreError):
         StoreConfig(**fields)
 
 
 def test_the_largest_codebook_keeps_its_last_code(tmp_path: Path) -> None:
-    config = StoreConfig(slots=2, levels=1, codes=65536, fingerprint="x")
+    config = StoreConfig(slots=2, num_quantizers=1, codebook_size=65536, fingerprint="x")
     store = MemoryStore.create(tmp_path / "s", config)
     codes = np.array([[[65535], [0]]])
     upsert(store, replace(make_record("a", 1, config, passages=1), codes=codes))
@@ -218,7 +225,8 @@ def test_commits_of_one_open_store_see_what_others_and_failures_left(
     change(store, 12)
     with monkeypatch.context() as broken:
         broken.setattr(
-            "mbc_store.commit.move_head", lambda *_: exec("raise OSError(5, 'input/output error')")
+            "mbc_store.repository.Repository.move_head",
+            lambda *_: exec("raise OSError(5, 'input/output error')"),
         )
         with pytest.raises(StoreError, match="input/output error"):
             upsert(store, *make_records(100, 4))

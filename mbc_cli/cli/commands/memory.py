@@ -35,7 +35,7 @@ def info(store: Store = DEFAULT_STORE, at: At = None, json: Json = False) -> Non
 
     found = MemoryStore.open(store, at=at).info()
     documents = max(found.documents, 1)
-    passage_bits = found.slots * found.levels * (found.codes - 1).bit_length()
+    passage_bits = found.slots * found.num_quantizers * (found.codebook_size - 1).bit_length()
     fields: dict[str, Any] = {
         "store": found.location,
         "snapshot": found.snapshot,
@@ -51,8 +51,8 @@ def info(store: Store = DEFAULT_STORE, at: At = None, json: Json = False) -> Non
         "float32 to codes": _ratio(found.float32_bytes, found.code_bytes),
         "float32 to everything": _ratio(found.float32_bytes, found.current_bytes),
         "context vectors per passage": found.slots,
-        "levels": found.levels,
-        "codes": found.codes,
+        "levels": found.num_quantizers,
+        "codes": found.codebook_size,
         "codes in use": f"{found.codes_used:.1%}",
         "entropy of the codes (bits per passage)": found.code_entropy_bits,
         "plain codes (bits per passage)": passage_bits,

@@ -8,11 +8,11 @@ from datetime import timedelta
 from typing import Any
 
 import numpy as np
+from mbc_store.format import StoreConfig
 from mbc_store.memory_store import MemoryStore
 from mbc_store.records import DocumentRecord
-from mbc_store.schema import StoreConfig
 
-SMALL = StoreConfig(slots=3, levels=2, codes=32, fingerprint="test")
+SMALL = StoreConfig(slots=3, num_quantizers=2, codebook_size=32, fingerprint="test")
 State = dict[str, int]
 """What a store must hold: content digest by document id."""
 
@@ -27,7 +27,7 @@ def make_record(
     cuts = np.linspace(0, len(text), count + 1).astype(np.int64)
     return DocumentRecord(
         id=identifier,
-        codes=generator.integers(0, config.codes, (count, config.slots, config.levels)),
+        codes=generator.integers(0, config.codebook_size, (count, config.slots, config.num_quantizers)),
         spans=np.column_stack([cuts[:-1], cuts[1:]]),
         digest=seed,
         text=text,

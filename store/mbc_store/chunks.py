@@ -1,4 +1,4 @@
-"""Chunks to bytes and back: exactly the codecs that each array's Zarr metadata names.
+"""Chunks: to bytes and back, by exactly the codecs that each array's Zarr metadata names, and in memory.
 
 Every chunk is decoded by the type the format gives its array, never by what a file claims about itself.
 """
@@ -6,7 +6,8 @@ Every chunk is decoded by the type the format gives its array, never by what a f
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import google_crc32c
@@ -14,18 +15,20 @@ import numpy as np
 from numcodecs import VLenUTF8, Zstd
 from pcodec import ChunkConfig, DeltaSpec, ModeSpec, PagingSpec, standalone
 
-from mbc_store.layout import PCO_LEVEL, UNORDERED_LEVEL, ZSTD_LEVEL, ArraySpec
+from mbc_store.errors import DamagedChunk
+from mbc_store.format import PCO_LEVEL, UNORDERED_LEVEL, ZSTD_LEVEL, ArraySpec
 
 _CHECKSUM_BYTES = 4
 _FEW_ROWS = 16
 _ROWS_LOOKED_AT = 256
 _HASTY_LEVEL = 6
+CACHED_BYTES = 64 * 2**20
+TEXT_BYTES = 64
+"""What a text weighs in memory beyond its characters."""
+Key = tuple[str, int]
+"""Path of the array, number of the chunk."""
 _zstd = Zstd(level=ZSTD_LEVEL)
 _utf8 = VLenUTF8()
-
-
-class DamagedChunk(ValueError):
-    """The bytes of a chunk are not what was written."""
 
 
 def empty_chunk(spec: ArraySpec) -> np.ndarray:
@@ -126,3 +129,41 @@ def decode_attributes(metadata: bytes) -> dict[str, Any]:
 def encode_attributes(attributes: Mapping[str, Any]) -> bytes:
     """The ``zarr.json`` of a Zarr group with these attributes."""
     return json.dumps({"attributes": attributes, "zarr_format": 3, "node_type": "group"}).encode()
+
+
+class ChunkCache:
+    """Decoded chunks, the least recently used ones given up first. Those handed out are shared: never write
+    into one."""
+
+    def __init__(self) -> None:
+        self._chunks: OrderedDict[Key, tuple[np.ndarray, int]] = OrderedDict()
+        self._bytes = 0
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._chunks
+
+    def get(self, key: Key) -> np.ndarray:
+        """Raises KeyError."""
+        self._chunks.move_to_end(key)
+        return self._chunks[key][0]
+
+    def put(self, key: Key, chunk: np.ndarray) -> None:
+        self.drop(key)
+        weight = chunk.nbytes if chunk.dtype != object else sum(map(len, chunk)) + TEXT_BYTES * len(chunk)
+        self._chunks[key] = chunk, weight
+        self._bytes += weight
+
+    def drop(self, key: Key) -> None:
+        """Does nothing where there is no such chunk."""
+        _, weight = self._chunks.pop(key, (None, 0))
+        self._bytes -= weight
+
+    def keep(self, wanted: Callable[[Key], bool]) -> None:
+        """Drop every chunk but those ``wanted``."""
+        for key in [key for key in self._chunks if not wanted(key)]:
+            self.drop(key)
+
+    def trim(self) -> None:
+        """Keep within ``CACHED_BYTES``. Not done by ``put``: what one read needs must stay until it ends."""
+        while self._bytes > CACHED_BYTES:
+            self.drop(next(iter(self._chunks)))

@@ -1,0 +1,330 @@
+"""An Icechunk repository at a place: making and opening it, its head, and the one durable commit.
+
+Icechunk writes new objects beside the old ones and then moves the branch. On a local disk its own commit is
+not safe between processes and syncs nothing, so here, under the writer lock: write all objects, sync, move
+the branch if it still is where the change started from. A crash before the move leaves the old head and
+some unreferenced objects (collected later); after the move, the new head with all it refers to.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import icechunk
+
+from mbc_store import icechunk_files
+from mbc_store.errors import (
+    StoreConflict,
+    StoreCorrupt,
+    StoreError,
+    StoreExists,
+    StoreInUse,
+    StoreNotFound,
+    translated,
+)
+from mbc_store.icechunk_files import FIRST_SNAPSHOT, REPOSITORY
+from mbc_store.location import Location
+from mbc_store.locking import LOCK_FOLDER, LOCK_SECONDS
+
+BRANCH = "main"
+ATTEMPTS = 20
+PURGING = "purge-in-progress"
+"""A branch that exists while a store on object storage is purged (``mbc_store.maintenance``)."""
+_PURGE_POLL_SECONDS = 0.5
+_UNFINISHED = "unfinished-"
+
+Metadata = dict[str, Any]
+"""What a commit says of itself, beside its message."""
+Change = Callable[[icechunk.Session], Metadata | None]
+"""Writes through the session and returns the commit's metadata, or None if there is nothing to commit."""
+
+
+class Repository:
+    """The versioned objects of one store, and the branch ``main`` whose newest snapshot is the store.
+
+    Attributes:
+        location: where they are.
+        icechunk: Icechunk's own handle.
+    """
+
+    def __init__(self, opened: icechunk.Repository, location: Location) -> None:
+        self.icechunk = opened
+        self.location = location
+
+    # --- making and opening --------------------------------------------------------------------------
+
+    @classmethod
+    def open(cls, location: Location) -> Repository:
+        """The repository at ``location``.
+
+        Raises:
+            StoreNotFound: there is none.
+            StoreCorrupt: its head is lost, or cannot be read.
+        """
+        location.settle()
+        if not cls.exists(location):
+            raise StoreNotFound(
+                f"there is no store at {location}", "check the path, or make one with `mbc encode`"
+            )
+        with translated(location):
+            return cls(icechunk.Repository.open(location.storage()), location)
+
+    @staticmethod
+    def exists(location: Location) -> bool:
+        """Whether there is a store.
+
+        Raises:
+            StoreCorrupt: the head cannot be read, or there are commits but no head. Icechunk takes that for
+                nothing at all.
+        """
+        if location.path is not None and not location.repository_path.is_dir():
+            return False
+        with translated(location):
+            if icechunk.Repository.exists(location.storage()):
+                return True
+        if location.path is not None and icechunk_files.snapshot_ids(location.path):
+            raise StoreCorrupt(
+                f"the store {location} has lost its head (branch.{BRANCH} in {REPOSITORY}/refs)",
+                "run `mbc memory repair`, which finds the newest commit",
+            )
+        return False
+
+    @classmethod
+    def create(
+        cls, location: Location, message: str, fill: Callable[[icechunk.Session], Metadata]
+    ) -> Repository:
+        """Make a repository whose first commit holds what ``fill`` writes. It is there and complete, or not
+        there: a local one is made under another name and renamed when it is synced, and where that fails no
+        folder made on the way is left.
+
+        Raises:
+            StoreExists: there is one already, or a folder with other things in it.
+            StoreCorrupt: there is one that has lost its head.
+            StoreError: nothing can be written there.
+        """
+        with translated(location):
+            if location.path is None:
+                return cls(_create_remote(location, message, fill), location)
+            with _new_folder(location, location.path):
+                _create_local(location, location.path, message, fill)
+                return cls(icechunk.Repository.open(location.storage()), location)
+
+    # --- reading -------------------------------------------------------------------------------------
+
+    def head(self) -> str:
+        """Id of the newest snapshot."""
+        with translated(self.location):
+            return self.icechunk.lookup_branch(BRANCH)
+
+    def session(self, snapshot_id: str) -> icechunk.Session:
+        """A view of one snapshot that cannot be written."""
+        with translated(self.location):
+            return self.icechunk.readonly_session(snapshot_id=snapshot_id)
+
+    def committed_at(self, snapshot_id: str) -> datetime:
+        """When a snapshot was committed."""
+        with translated(self.location):
+            return self.icechunk.lookup_snapshot(snapshot_id).written_at
+
+    def has_snapshot(self, snapshot_id: str) -> bool:
+        """Whether that snapshot is still there, in the history or not."""
+        try:
+            return bool(self.icechunk.lookup_snapshot(snapshot_id).id == snapshot_id)
+        except icechunk.IcechunkError:
+            return False
+
+    def ancestry(self, snapshot_id: str | None = None) -> Iterator[icechunk.SnapshotInfo]:
+        """A snapshot, the newest if none is given, and those it came from."""
+        with translated(self.location):
+            yield from self.icechunk.ancestry(snapshot_id=snapshot_id or self.head())
+
+    def tags(self) -> dict[str, str]:
+        """Snapshot id by tag."""
+        with translated(self.location):
+            return {name: self.icechunk.lookup_tag(name) for name in sorted(self.icechunk.list_tags())}
+
+    # --- changing ------------------------------------------------------------------------------------
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keep other writers of a local store out."""
+        with translated(self.location), self.location.exclusive():
+            yield
+
+    def commit(self, message: str, change: Change) -> tuple[str, Metadata | None]:
+        """Apply ``change`` to the newest snapshot and make the result the new head.
+
+        Args:
+            change: called again on the new head if another writer came first.
+
+        Returns:
+            The id of the head, and what ``change`` returned.
+
+        Raises:
+            StoreConflict: other writers won ``ATTEMPTS`` times (object storage only).
+            StoreInUse: the store is being purged for longer than ``LOCK_SECONDS`` (object storage only).
+        """
+        for _ in range(ATTEMPTS):
+            self.wait_for_purge()
+            with self.exclusive():
+                session = self.icechunk.writable_session(BRANCH)
+                base = session.snapshot_id
+                metadata = change(session)
+                if metadata is None:
+                    return base, None
+                snapshot_id = session.flush(message, metadata)
+                if self.move_head(base, snapshot_id):
+                    return snapshot_id, metadata
+        raise StoreConflict(
+            f"{self.location} was changed by others {ATTEMPTS} times while this change was being stored",
+            "repeat the command when fewer writers are at work",
+        )
+
+    def replace_head(
+        self, session: icechunk.Session, message: str, metadata: Metadata, base: str, purging: bool = False
+    ) -> str:
+        """Flush ``session`` and move the head from ``base`` to it. Call with the writer lock held.
+
+        Raises:
+            StoreConflict: somebody moved the head meanwhile (object storage only).
+        """
+        snapshot_id = session.flush(message, metadata)
+        if not self.move_head(base, snapshot_id, purging):
+            raise StoreConflict(
+                f"{self.location} was changed while it was being rewritten", "repeat the command"
+            )
+        return snapshot_id
+
+    def move_head(self, base: str, snapshot_id: str, purging: bool = False) -> bool:
+        """Compare-and-set of the branch, with everything that it leads to; False if it is no longer at
+        ``base``.
+
+        On a local disk the writer lock makes compare and set one step. Icechunk's own ``reset_branch`` would
+        leave the head empty where the power goes between its rename and the next sync (seen on ext4).
+
+        Args:
+            purging: only what purges may move the head of a store that is being purged.
+        """
+        if self.icechunk.lookup_branch(BRANCH) != base:
+            return False
+        if self.location.path is not None:
+            icechunk_files.write_reference(
+                self.location.path, f"branch.{BRANCH}", snapshot_id, self.location.sync
+            )
+            return True
+        if not purging and PURGING in self.icechunk.list_branches():
+            return False
+        try:
+            self.icechunk.reset_branch(BRANCH, snapshot_id, from_snapshot_id=base)
+        except (icechunk.IcechunkError, icechunk.ConflictError):
+            if self.icechunk.lookup_branch(BRANCH) == base:
+                raise
+            return False
+        return True
+
+    def wait_for_purge(self, timeout: float = LOCK_SECONDS) -> None:
+        """Return when no purge is at work; on a local disk the writer lock does that.
+
+        Raises:
+            StoreInUse: one still is after ``timeout`` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        while self.location.path is None and PURGING in self._branches():
+            if time.monotonic() > deadline:
+                raise StoreInUse(
+                    f"{self.location} has been in the middle of a purge for {timeout:.0f} seconds",
+                    "wait for `mbc memory compact --purge` to end; if it was interrupted, run it again",
+                )
+            time.sleep(_PURGE_POLL_SECONDS)
+
+    def _branches(self) -> set[str]:
+        with translated(self.location):
+            return set(self.icechunk.list_branches())
+
+    def start_branch(self, name: str) -> None:
+        """Make a branch at the empty first snapshot, in place of one that an interrupted command left."""
+        if name in self.icechunk.list_branches():
+            self.icechunk.delete_branch(name)
+        if self.location.path is not None:
+            icechunk_files.write_reference(self.location.path, f"branch.{name}", FIRST_SNAPSHOT)
+        else:
+            self.icechunk.create_branch(name, FIRST_SNAPSHOT)
+
+
+def _create_local(
+    where: Location, root: Path, message: str, fill: Callable[[icechunk.Session], Metadata]
+) -> None:
+    if Repository.exists(where):
+        raise _exists(where)
+    for entry in root.iterdir():
+        if entry.name.startswith(_UNFINISHED):
+            shutil.rmtree(entry)
+        elif entry.name != LOCK_FOLDER:
+            raise StoreExists(f"{where} is not empty and not a store", "choose an empty or new folder")
+    unfinished = root / (_UNFINISHED + uuid.uuid4().hex)
+    try:
+        unfinished.mkdir()  # Icechunk ends in a panic where it cannot make the folder
+        _first_commit(icechunk.Repository.create(where.storage(unfinished.name)), message, fill)
+        where.sync()
+        unfinished.rename(where.repository_path)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    where.sync()
+
+
+def _create_remote(
+    where: Location, message: str, fill: Callable[[icechunk.Session], Metadata]
+) -> icechunk.Repository:
+    if not icechunk.Repository.exists(where.storage()):
+        repository = icechunk.Repository.create(where.storage())
+    else:
+        # The empty repository of a creation that was cut short has no arrays yet.
+        repository = icechunk.Repository.open(where.storage())
+        if any("operation" in info.metadata for info in repository.ancestry(branch=BRANCH)):
+            raise _exists(where)
+    _first_commit(repository, message, fill)
+    return repository
+
+
+def _first_commit(
+    repository: icechunk.Repository, message: str, fill: Callable[[icechunk.Session], Metadata]
+) -> None:
+    session = repository.writable_session(BRANCH)
+    session.commit(message, fill(session))
+
+
+def _exists(where: Location) -> StoreExists:
+    return StoreExists(f"there is a store at {where} already", "open it, or choose another place")
+
+
+@contextmanager
+def _new_folder(where: Location, folder: Path) -> Iterator[None]:
+    """Make the folder and hold its writer lock; on an error remove again what is empty and was not there."""
+    locks = folder / LOCK_FOLDER
+    new = [path for path in (locks, folder, *folder.parents) if not path.exists()]
+    try:
+        with where.exclusive():
+            try:
+                yield
+            except BaseException:
+                if locks in new:
+                    (locks / "writer.lock").unlink()
+                raise
+    except BaseException as error:
+        for path in new:
+            with suppress(OSError):
+                path.rmdir()
+        if isinstance(error, OSError):
+            raise StoreError(
+                f"no store can be created at {where}: {error.strerror or error} ({error.filename})",
+                "choose a folder that can be written",
+            ) from error
+        raise
