@@ -100,7 +100,7 @@ def encode(
     return report
 
 
-def begun(documents: Iterable[Document], *, commit_every: int) -> Iterator[Document]:
+def prefetched(documents: Iterable[Document], *, commit_every: int) -> Iterator[Document]:
     """``documents``, those of the first commit read already: what ends the run there ends it now."""
     rest = iter(documents)
     return chain(next(_chunks(rest, commit_every), []), rest)

@@ -97,14 +97,14 @@ def calibrate(
 
 @dataclass(frozen=True, slots=True)
 class _Scored:
-    """What each question's own passages, and all others, score.
+    """What the gold passages of each question, those of the documents it names, score, and all others.
 
-    ``own`` (Q,) float64 is the best of a question's own; ``others`` has the scores of the rest, question by
-    question.
+    ``gold`` (Q,) float64 is the best of a question's gold passages; ``others`` has the scores of the rest,
+    question by question.
     """
 
     passages: int
-    own: np.ndarray
+    gold: np.ndarray
     others: list[np.ndarray]
 
 
@@ -125,15 +125,15 @@ def _scored(
     owners = np.array([passage.document_id for passage in passages])
     stored, _ = encode_texts(model, tokenizers, [passage.text for passage in passages], batch_size=batch_size)
     codes = torch.from_numpy(stored.astype(np.int64)).to(model.device)
-    own, others = [], []
+    gold, others = [], []
     for asked in batched(questions, batch_size):
         batch = tokenizers.encode_questions([question.question for question in asked]).to(model.device)
         encoded = model.encode_questions(batch.input_ids, batch.attention_mask)
         for question, scores in zip(asked, model.select(encoded, codes).double().cpu().numpy(), strict=True):
-            mine = np.isin(owners, question.document_ids)
-            own.append(scores[mine].max())
-            others.append(scores[~mine])
-    return _Scored(len(passages), np.array(own), others)
+            is_gold = np.isin(owners, question.document_ids)
+            gold.append(scores[is_gold].max())
+            others.append(scores[~is_gold])
+    return _Scored(len(passages), np.array(gold), others)
 
 
 def _examples(scored: _Scored, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -143,12 +143,12 @@ def _examples(scored: _Scored, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """
     generator = np.random.default_rng(seed)
     inputs, present = [], []
-    for own, others in zip(scored.own, scored.others, strict=True):
+    for gold, others in zip(scored.gold, scored.others, strict=True):
         best = np.maximum.accumulate(generator.permutation(others))  # of the first 1, 2, 3, ... others
         sizes = 2 ** np.arange(int(np.log2(len(best))) + 1) if len(best) else np.array([], dtype=np.int64)
         for size in sizes:
             company = best[size - 2] if size > 1 else -np.inf
-            inputs += [(best[size - 1], np.log(size)), (max(own, company), np.log(size))]
+            inputs += [(best[size - 1], np.log(size)), (max(gold, company), np.log(size))]
             present += [False, True]
     return np.array(inputs), np.array(present)
 
@@ -176,7 +176,7 @@ def _rates(calibration: Calibration, scored: _Scored) -> tuple[float, float]:
         if len(others)
     ]
     abstained = [
-        calibration.confidence(max(own, others.max(initial=own)), scored.passages) < calibration.threshold
-        for own, others in zip(scored.own, scored.others, strict=True)
+        calibration.confidence(max(gold, others.max(initial=gold)), scored.passages) < calibration.threshold
+        for gold, others in zip(scored.gold, scored.others, strict=True)
     ]
     return float(np.mean(answered)) if answered else 0.0, float(np.mean(abstained))

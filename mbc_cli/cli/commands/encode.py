@@ -96,9 +96,11 @@ def encode(
     names = FieldNames(id_field, text_field, title_field, timestamp_field)
     documents = read_documents(corpus, bad, names=names, format=format)
     if not MemoryStore.exists(store):
-        from mbc_cli.inference.encode import begun
+        from mbc_cli.inference.encode import prefetched
 
-        documents = begun(documents, commit_every=commit_every)  # an early end must not leave an empty store
+        documents = prefetched(
+            documents, commit_every=commit_every
+        )  # an early end must not leave an empty store
     memory = _open_or_create(store, adapter, keep_text, device, base_model, quantize, window, overlap)
     shown = 0
     with output.progress("encoding") as advance:
