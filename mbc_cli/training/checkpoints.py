@@ -82,7 +82,7 @@ class Checkpoints:
         """Read the checkpoint of ``step``; tensors arrive on the CPU.
 
         Raises:
-            CheckpointError: the checkpoint cannot be read (damaged from outside, or written by another version).
+            CheckpointError: it cannot be read (damaged from outside, or written by another version).
         """
         path = self._path(step)
         try:
@@ -175,8 +175,8 @@ def check_run_record(path: Path, record: Mapping[str, Any]) -> None:
     """Compare a run with the one recorded at ``path``.
 
     Raises:
-        CheckpointError: there is no record, or they differ in something that changes the losses; the message names
-            every difference.
+        CheckpointError: there is no record, or they differ in something that changes the losses; the
+                message names every difference.
     """
     if not path.is_file():
         raise CheckpointError(
