@@ -179,7 +179,7 @@ def read_description(directory: Path) -> dict[str, Any]:
 def _with_base_found_again(model: MemoryModel) -> MemoryConfig:
     """The configuration with the LLM's exact revision, and an absolute path if it is a local directory."""
     config = model.config
-    local = Path(config.base_model).is_dir()
+    local = Path(config.base_model).exists()
     return config.model_copy(
         update={
             "base_model": str(Path(config.base_model).resolve()) if local else config.base_model,

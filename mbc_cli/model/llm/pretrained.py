@@ -69,6 +69,8 @@ def load_language_model(
 ) -> PreTrainedModel:
     """The causal LLM whose configuration is ``config``; ``options`` are those of `transformers`.
 
+    The dtype ``"auto"`` is the file's own, and bf16 for a GGUF file, whose packed weights have none.
+
     Raises:
         MbcError: its weights are not to be had, malformed, or fewer than the configuration asks for.
     """
@@ -77,6 +79,8 @@ def load_language_model(
         if gguf:
             # Unpacked at once: packed weights cannot be saved, and their kernels would be fetched from a hub.
             options = {"quantization_config": GgufConfig(dequantize=True)} | options
+            if options.get("dtype") == "auto":
+                options["dtype"] = torch.bfloat16
         elif Path(name).is_dir():
             _check_weights_fill(config, weight_shapes(Path(name)))
         model, report = AutoModelForCausalLM.from_pretrained(
