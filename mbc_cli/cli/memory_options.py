@@ -30,7 +30,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 def moment(option: str, value: str | None) -> int | None:
     """Microseconds since the Unix epoch of an option's value."""
-    from mbc_cli.corpus.documents import parse_timestamp
+    from mbc_cli.corpus.times import parse_timestamp
 
     try:
         return parse_timestamp(value)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mbc_cli.corpus.bad_input import BadRecord
-from mbc_cli.corpus.documents import JSON, Document, Question, parse_timestamp
+from mbc_cli.corpus.documents import JSON, Document, Question
+from mbc_cli.corpus.times import parse_timestamp
 
 MAX_ID_CHARACTERS = 512
 MAX_NESTING = 32

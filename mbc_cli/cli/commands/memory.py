@@ -123,7 +123,7 @@ def _summary(document: StoredDocument) -> dict[str, Any]:
 
 
 def _time(timestamp: int | None) -> str | None:
-    from mbc_cli.corpus.documents import format_timestamp
+    from mbc_cli.corpus.times import format_timestamp
 
     return None if timestamp is None else format_timestamp(timestamp)
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mbc_cli.corpus.bad_input import BadInputs
-from mbc_cli.corpus.documents import parse_timestamp
 from mbc_cli.corpus.formats import read_csv
 from mbc_cli.corpus.streams import open_stream
+from mbc_cli.corpus.times import parse_timestamp
 from mbc_cli.errors import InputError, UsageError
 
 Row = Mapping[str, str]
