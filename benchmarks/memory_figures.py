@@ -31,7 +31,7 @@ from mbc_cli.news.generator import NewsItem, generate_news
 
 BATCH = 20_000
 ADDED = 100
-MBC = (sys.executable, "-m", "mbc_cli.cli.app", "--quiet")
+MBC = (sys.executable, "-m", "mbc_cli", "--quiet")
 
 TIMES = """
 import json, sys, time

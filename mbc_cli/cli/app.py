@@ -12,13 +12,13 @@ import traceback
 import warnings
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from mbc_store.errors import StoreError
 
 from mbc_cli import reporting
-from mbc_cli.cli import output, settings
+from mbc_cli.cli import output, process, settings
 from mbc_cli.errors import (
     DISTRIBUTION,
     ExitCode,
@@ -38,7 +38,7 @@ _QUIET = "Only data and errors."
 _VERBOSE = "Say more on stderr; show tracebacks."
 EXIT_CODES = (
     "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but some input was skipped, "
-    "4 not in memory (query --require-memory, any of its questions), 130 interrupted."
+    "4 not in memory (query --require-memory, any of its questions), 130 interrupted (143 by SIGTERM)."
 )
 
 
@@ -102,19 +102,33 @@ def leaf_commands(command: Any, prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run ``mbc`` and exit with its code; the console script's entry."""
+def console() -> NoReturn:
+    """Run ``mbc`` as a process of its own, and end it; the console script's entry."""
+    process.occupy_standard_streams()
+    process.interrupt_on_signals()
+    try:
+        main()
+    except SystemExit as ended:
+        process.end(int(ended.code or ExitCode.DONE))
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run ``mbc``.
+
+    Raises:
+        SystemExit: always, with its exit code.
+    """
     output.tolerate_any_text()
     reporting.listen(output)
     try:
         # Not in Typer's standalone mode, which shows errors in boxes of its own.
         code = build_command().main(args=arguments, prog_name="mbc", standalone_mode=False)
-        if code == ExitCode.INTERRUPTED:
-            output.note("interrupted")
+        if code == ExitCode.INTERRUPTED:  # Typer's answer to a KeyboardInterrupt
+            raise KeyboardInterrupt
         sys.exit(code or ExitCode.DONE)
     except KeyboardInterrupt:
         output.note("interrupted")
-        sys.exit(ExitCode.INTERRUPTED)
+        sys.exit(process.interrupted_code())
     except output.ClosedPipe:
         output.silence_closed_stdout()
         sys.exit(SIGPIPE_EXIT_CODE)
@@ -235,7 +249,3 @@ def _set_verbosity(quiet: bool, verbose: bool) -> None:
         os.environ.setdefault("HF_HUB_VERBOSITY", "error")
         os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-
-
-if __name__ == "__main__":
-    main()

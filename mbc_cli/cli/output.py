@@ -55,6 +55,11 @@ def is_verbose() -> bool:
     return _verbosity is Verbosity.VERBOSE
 
 
+def stdin_is_terminal() -> bool:
+    """Whether a person writes our stdin."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
 def stdout_is_terminal() -> bool:
     """Whether a person reads our stdout."""
     return sys.stdout.isatty()
@@ -192,7 +197,7 @@ def confirm(question: str, *, yes: bool) -> None:
     """
     if yes:
         return
-    if not sys.stdin.isatty():
+    if not stdin_is_terminal():
         raise UsageError(f"{question} There is no terminal to ask on", hint="add --yes to go ahead")
     _write_flushed(sys.stderr, f"{question} [y/N] ")
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
@@ -207,6 +212,13 @@ def silence_closed_stdout() -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
+
+
+def flush() -> None:
+    """Write out what stdout and stderr still hold, as far as somebody takes it."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
 
 
 def tolerate_any_text() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from mbc_cli.corpus.bad_input import BadRecord
-from mbc_cli.errors import UnreadableError
+from mbc_cli.errors import UnreadableError, UsageError
 
 ByteStream: TypeAlias = "io.BufferedReader[Any]"
 
@@ -30,8 +30,11 @@ def open_stream(source: str) -> Iterator[ByteStream]:
     """Open a file, or stdin for ``-``; gzip and zstd are recognised by their first bytes.
 
     Raises:
+        UsageError: stdin is closed.
         UnreadableError: the file cannot be opened.
     """
+    if source == STDIN and sys.stdin is None:
+        raise UsageError("stdin is closed", "give it input, or name a file instead of -")
     try:
         stream = io.BufferedReader(_stdin()) if source == STDIN else Path(source).open("rb")  # noqa: SIM115
         start = stream.peek(4)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
+import sys
 import threading
+import time
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -12,6 +15,7 @@ from typing import Any, TypeVar
 from zarr.core.sync import sync
 
 Result = TypeVar("Result")
+_LONGEST_CALLBACK_SECONDS = 5
 
 
 class _Loop:
@@ -62,3 +66,29 @@ def wait(coroutine: Coroutine[Any, Any, Result]) -> Result:
     except RuntimeError:
         return _loops.mine().run(coroutine)
     return sync(coroutine)
+
+
+def let_callbacks_end() -> None:
+    """Wait for Icechunk's threads to leave the interpreter; run before it ends.
+
+    They hand over a result with ``call_soon_threadsafe``, which gives up the interpreter's lock while it
+    wakes the event loop. Whoever waits for the result may be done with the whole program by then, and a Rust
+    thread that asks for the lock of an interpreter that ends aborts the process.
+    """
+    deadline = time.monotonic() + _LONGEST_CALLBACK_SECONDS
+    while _a_callback_runs() and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
+def _a_callback_runs() -> bool:
+    ours = {thread.ident for thread in threading.enumerate()}
+    for thread, frame in sys._current_frames().items():
+        caller = frame
+        while caller.f_back is not None:
+            caller = caller.f_back
+        if thread not in ours and caller.f_code.co_name == "call_soon_threadsafe":
+            return True
+    return False
+
+
+atexit.register(let_callbacks_end)

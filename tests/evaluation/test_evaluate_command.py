@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 def mbc(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MBC_")}
-    command = [sys.executable, "-m", "mbc_cli.cli.app", "evaluate", *map(str, arguments)]
+    command = [sys.executable, "-m", "mbc_cli", "evaluate", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, env=environment)
 
 

@@ -34,7 +34,7 @@ def test_the_demo_answers_most_questions_with_the_bank_and_none_without() -> Non
     shown = json.loads(
         run(
             "-m",
-            "mbc_cli.cli.app",
+            "mbc_cli",
             "demo",
             "--documents",
             "150",
@@ -60,7 +60,7 @@ def test_a_corpus_is_encoded_and_asked_with_the_default_adapter_and_names_its_so
     run("-m", "mbc_cli", "encode", str(ROOT / "examples" / "news.jsonl"), "--store", store)
     output = run(
         "-m",
-        "mbc_cli.cli.app",
+        "mbc_cli",
         "query",
         "-",
         "--store",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import resource
 import shutil
@@ -129,6 +130,28 @@ def test_missing_ids_can_be_ignored(run: Run, filled: MemoryStore) -> None:
     code, out, err = run("forget", "doc-0", "nobody", "--ignore-missing", "--yes", "--json")
     assert (code, json.loads(out), err) == (0, {"forgotten": 1, "not_found": 1}, "")
     assert len(state_of(filled)) == 5
+
+
+def test_a_file_of_ids_is_read_as_encode_reads_files(run: Run, filled: MemoryStore, tmp_path: Path) -> None:
+    ids = tmp_path / "ids.txt"
+    ids.write_bytes("\ufeffdoc-0\r\n\r\ndoc\u2028-1\ndoc-2".encode())
+    code, out, err = run("forget", "--ids-from", str(ids), "--yes", "--json")
+    assert (code, json.loads(out)) == (1, {"forgotten": 2, "not_found": 1})
+    assert r"no document 'doc\u2028-1'" in err
+    ids.write_bytes(b"doc-3\ndoc-\xff\n")
+    code, _, err = run("forget", "--ids-from", str(ids), "--yes")
+    assert (code, err) == (2, f"error: {ids}:2: invalid UTF-8 (byte 0xff at offset 4)\n")
+    code, _, err = run("forget", "--ids-from", str(tmp_path / "none"), "--yes")
+    assert (code, err) == (2, f"error: there is no file {tmp_path / 'none'}\n")
+    assert "doc-3" in state_of(filled)
+
+
+def test_an_empty_list_of_ids_forgets_nothing(
+    run: Run, filled: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO())))
+    assert result(run, "forget", "--ids-from", "-") == {"forgotten": 0, "not_found": 0}
+    assert len(state_of(filled)) == 6
 
 
 def test_of_many_missing_ids_the_first_are_named_and_all_are_counted(

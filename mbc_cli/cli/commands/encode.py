@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mbc_cli.cli import output
+from mbc_cli.cli import output, process
 from mbc_cli.cli.bad_input_report import counted_bad_inputs, exit_if_skipped
 from mbc_cli.cli.options import (
     DEFAULT_STORE,
@@ -103,7 +103,10 @@ def encode(
         )  # an early end must not leave an empty store
     memory = _open_or_create(store, adapter, keep_text, device, base_model, quantize, window, overlap)
     shown = 0
-    with output.progress("encoding") as advance:
+    with (
+        process.told_if_interrupted(lambda: f"{shown:,} documents are stored; run it again to go on"),
+        output.progress("encoding") as advance,
+    ):
 
         def on_progress(report: EncodeReport) -> None:
             nonlocal shown

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
 import typer
 
-from mbc_cli.cli import output
+from mbc_cli.cli import output, process
 from mbc_cli.cli.bad_input_report import counted_bad_inputs, exit_if_skipped
 from mbc_cli.cli.options import (
     Adapter,
@@ -122,7 +122,8 @@ def evaluate(
     from mbc_cli.evaluation.protocol import evaluate as run
     from mbc_cli.evaluation.report import as_json, predictions_as_json, table
 
-    with ExitStack() as cleanup:
+    kept = "" if store is None else f"; what was encoded stays in {store}, and running it again goes on"
+    with process.told_if_interrupted(lambda: f"nothing was scored{kept}"), ExitStack() as cleanup:
         loading = _Loading(device=device, base_model=base_model, quantize=quantize)
         memory = _memory(adapter, store, loading, cleanup)
         output.note(f"{len(stream):,} documents, adapter {memory.adapter_name}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -56,7 +55,7 @@ def forget(
     first, last, wanted = moment("--since", since), moment("--until", until), conditions(where)
     filtered = first is not None or last is not None or bool(wanted)
     named = list(dict.fromkeys((ids or []) + (_read_ids(ids_from) if ids_from is not None else [])))
-    if bool(named) == filtered:
+    if (bool(named) or ids_from is not None) == filtered:
         problem = "both ids and conditions are given" if filtered else "nothing says what to forget"
         raise UsageError(problem, "give ids or --ids-from, or else --since, --until and --where")
     opened = MemoryStore.open(store)
@@ -93,11 +92,15 @@ def _name_missing(missing: list[str], store: str) -> None:
 
 
 def _read_ids(source: str) -> list[str]:
-    if source == "-":
-        text = sys.stdin.read()
-    else:
+    from mbc_cli.corpus.bad_input import BadRecord
+    from mbc_cli.corpus.streams import STDIN, BrokenStream, Lines, decode, open_stream
+
+    if source != STDIN and not Path(source).exists():
+        raise UsageError(f"there is no file {source}")
+    with open_stream(source) as stream:
+        lines = Lines(stream)
         try:
-            text = Path(source).read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            raise UsageError(f"{source} is not UTF-8 text") from None
-    return [line for line in text.splitlines() if line]
+            return [text for line in lines if (text := decode(line))]
+        except (BadRecord, BrokenStream) as reason:
+            place = "stdin" if source == STDIN else source
+            raise UsageError(f"{place}:{lines.number}: {reason}") from None

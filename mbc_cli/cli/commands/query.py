@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -131,7 +130,7 @@ def query(
     as_it_comes = output.stdout_is_terminal() and not json if stream is None else stream
     single = len(questions) == 1 and questions != ["-"]
     show = _Show(json=json, sources=sources, single=single)
-    if questions == ["-"] and sys.stdin.isatty():
+    if questions == ["-"] and output.stdin_is_terminal():
         batch_size = 1
     if as_it_comes:
         for question in asked:
