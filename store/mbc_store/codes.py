@@ -8,19 +8,24 @@ from mbc_store.format import StoreConfig
 
 
 def count_codes(codes: np.ndarray, config: StoreConfig) -> np.ndarray:
-    """(T, L, K) int64: occurrences of each code in ``codes`` (n, T, L)."""
-    fields = config.slots * config.num_quantizers
-    offsets = np.arange(fields, dtype=np.int64) * config.codebook_size
-    flat = codes.reshape(len(codes), fields).astype(np.int64) + offsets
-    counts = np.bincount(flat.ravel(), minlength=fields * config.codebook_size)
-    return counts.reshape(config.code_shape)
+    """(T, L, K) int64: occurrences of each code in ``codes`` (n, T, L); (1, L, K) where slots share them."""
+    groups, levels, size = config.counts_shape
+    fields = groups * levels
+    offsets = np.arange(fields, dtype=np.int64) * size
+    flat = codes.reshape(-1, fields).astype(np.int64) + offsets
+    return np.bincount(flat.ravel(), minlength=fields * size).reshape(config.counts_shape)
 
 
-def code_statistics(counts: np.ndarray) -> tuple[float, float]:
+def passages_in(counts: np.ndarray, config: StoreConfig) -> int:
+    """How many passages were counted."""
+    return int(counts[:, 0].sum()) // config.slots
+
+
+def code_statistics(counts: np.ndarray, config: StoreConfig) -> tuple[float, float]:
     """Entropy of one passage's codes in bits, and the share of codes in use.
 
     Args:
-        counts: (T, L, K).
+        counts: as `count_codes` returns them.
 
     Returns:
         The Shannon entropy of each (slot, level), summed; and the mean over (slot, level) of the share of
@@ -31,4 +36,5 @@ def code_statistics(counts: np.ndarray) -> tuple[float, float]:
         return 0.0, 0.0
     share = counts / np.maximum(total, 1)
     logs = np.log2(share, out=np.zeros_like(share), where=share > 0)
-    return float(-(share * logs).sum()), float((counts > 0).mean())
+    entropy = -(share * logs).sum() * config.slots / len(counts)
+    return float(entropy), float((counts > 0).mean())

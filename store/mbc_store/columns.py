@@ -244,7 +244,7 @@ class Columns:
 
     def read_counts(self) -> np.ndarray:
         """(T, L, K) int64: how many living passages hold each code."""
-        return self.read("code_counts", 0, self.config.slots)
+        return self.read("code_counts", 0, self.config.counts_shape[0])
 
     # --- writing -------------------------------------------------------------------------------------
 

@@ -141,7 +141,7 @@ def compact(source: Columns, session: icechunk.Session, salvage: Salvage | None 
         The commit's metadata.
     """
     target = _emptied(source, session)
-    totals = np.zeros(source.config.code_shape, dtype=np.int64)
+    totals = np.zeros(source.config.counts_shape, dtype=np.int64)
     for block in read_blocks(source, salvage):
         if block.passages.size == 0:
             continue

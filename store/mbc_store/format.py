@@ -52,7 +52,7 @@ class StoreConfig:
     Attributes:
         slots: T, context vectors per passage.
         num_quantizers: L, residual levels of the quantiser.
-        codebook_size: K, codes per codebook (2 to 65536).
+        codebook_size: K, codes per codebook (2 to 2^32).
         fingerprint: identifies the adapter whose codes these are.
         keep_text: whether texts are stored beside the codes.
         adapter: the adapter's directory or name, for messages only.
@@ -60,6 +60,7 @@ class StoreConfig:
         vector_width: C, components of the vectors that were quantised; only to compare sizes.
         quantization_error: mean over the documents that the adapter was trained on, in the unit of
             ``DocumentRecord.quantization_error``; what commits are compared with (``Commit.drift``).
+        shared_counts: one count for a code in whatever slot, for large vocabularies that all slots share.
     """
 
     slots: int
@@ -71,14 +72,15 @@ class StoreConfig:
     base_model: str | None = None
     vector_width: int | None = None
     quantization_error: float | None = None
+    shared_counts: bool = False
 
     def __post_init__(self) -> None:
         if self.slots < 1 or self.num_quantizers < 1:
             raise StoreError(
                 f"slots and num_quantizers must be at least 1, got {self.slots} and {self.num_quantizers}"
             )
-        if not 2 <= self.codebook_size <= 65536:
-            raise StoreError(f"a codebook has 2 to 65536 codes, got {self.codebook_size}")
+        if not 2 <= self.codebook_size <= 2**32:
+            raise StoreError(f"a codebook has 2 to {2**32} codes, got {self.codebook_size}")
         error = self.quantization_error
         if error is not None and not (isinstance(error, int | float) and 0 <= error < math.inf):
             raise StoreError(f"a quantisation error is a number from 0 on, not {error!r}")
@@ -90,9 +92,22 @@ class StoreConfig:
         """(T, L, K)."""
         return self.slots, self.num_quantizers, self.codebook_size
 
+    @property
+    def counts_shape(self) -> tuple[int, int, int]:
+        """(T, L, K), or (1, L, K) with ``shared_counts``."""
+        return 1 if self.shared_counts else self.slots, self.num_quantizers, self.codebook_size
+
+    @property
+    def code_type(self) -> np.dtype:
+        """Of codes in memory and on disk, where their packing makes of it what they need."""
+        return np.dtype("uint16" if self.codebook_size <= 2**16 else "uint32")
+
     def header(self) -> dict[str, Any]:
         """As stores and exports hold it."""
-        return {_HEADER_NAMES.get(name, name): value for name, value in asdict(self).items()}
+        fields = {_HEADER_NAMES.get(name, name): value for name, value in asdict(self).items()}
+        if not self.shared_counts:
+            del fields["shared_counts"]
+        return fields
 
     @classmethod
     def from_header(cls, header: Mapping[str, Any]) -> StoreConfig:
@@ -203,7 +218,7 @@ def array_specs(config: StoreConfig) -> dict[str, ArraySpec]:
         return ArraySpec(tail, rows, dtype, fill, optional, bool(tail), unordered=path == "passages/codes")
 
     arrays: list[tuple[Any, ...]] = [
-        ("passages/codes", "uint16", 0, (config.slots, config.num_quantizers)),
+        ("passages/codes", config.code_type.name, 0, (config.slots, config.num_quantizers)),
         # Appended rows are alive by the fill value, so only commits that forget write this array.
         ("passages/alive", "bool", True, (), True),
         ("passages/location", "int64", 0, (3,)),
@@ -220,8 +235,9 @@ def array_specs(config: StoreConfig) -> dict[str, ArraySpec]:
 
 
 def counts_spec(config: StoreConfig) -> ArraySpec:
-    """``code_counts`` (T, L, K): how many living passages hold each code. One chunk."""
-    return ArraySpec((config.num_quantizers, config.codebook_size), config.slots, "int64", 0, unordered=True)
+    """``code_counts`` (T or 1, L, K): how many living passages hold each code. One chunk."""
+    rows, *tail = config.counts_shape
+    return ArraySpec(tuple(tail), rows, "int64", 0, unordered=True)
 
 
 def capacity(rows: int) -> int:
@@ -284,4 +300,4 @@ def create_arrays(group: zarr.Group, config: StoreConfig) -> None:
     """Lay out the arrays of an empty store in ``group``."""
     for path, spec in array_specs(config).items():
         create_array(group, path, capacity(0), spec)
-    create_array(group, "code_counts", config.slots, counts_spec(config))
+    create_array(group, "code_counts", config.counts_shape[0], counts_spec(config))

@@ -164,7 +164,7 @@ class MemoryStore:
     def info(self) -> StoreInfo:
         """Size and state; reads no codes."""
         with self.snapshot() as snapshot:
-            entropy, used = code_statistics(snapshot.code_counts())
+            entropy, used = code_statistics(snapshot.code_counts(), self.config)
             return StoreInfo(
                 location=str(self.location),
                 snapshot=snapshot.id,

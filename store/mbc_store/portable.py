@@ -74,7 +74,7 @@ def _write(snapshot: Snapshot, folder: Path) -> int:
         [
             pa.field("document_id", pa.string(), nullable=False),
             pa.field("passage", pa.int32(), nullable=False),
-            pa.field("codes", pa.list_(pa.uint16(), fields), nullable=False),
+            pa.field("codes", pa.list_(pa.from_numpy_dtype(config.code_type), fields), nullable=False),
         ]
     )
     header = {

@@ -218,7 +218,7 @@ def check_record(record: DocumentRecord, config: StoreConfig) -> DocumentRecord:
         raise refuse(f"metadata is not a JSON object: {error}") from error
     return DocumentRecord(
         record.id,
-        array.astype(np.uint16),
+        array.astype(config.code_type),
         spans.astype(np.int64),
         record.digest,
         record.text,

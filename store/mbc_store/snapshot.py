@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from mbc_store.codes import count_codes
+from mbc_store.codes import count_codes, passages_in
 from mbc_store.columns import Columns
 from mbc_store.errors import StoreNotFound
 from mbc_store.filters import matching_documents
@@ -68,7 +68,7 @@ class Snapshot:
     @cached_property
     def passage_count(self) -> int:
         """Living passages."""
-        return int(self.code_counts()[0, 0].sum())
+        return passages_in(self.code_counts(), self.config)
 
     # --- codes ---------------------------------------------------------------------------------------
 
@@ -79,7 +79,9 @@ class Snapshot:
         return counts
 
     def code_counts(self, mask: np.ndarray | None = None) -> np.ndarray:
-        """(T, L, K) int64: how often each code occurs in the living passages, or those of ``mask`` (rows,).
+        """How often each code occurs in the living passages, or those of ``mask`` (rows,).
+
+        (T, L, K) int64, or (1, L, K) where the store counts the codes of all slots together.
 
         Without a mask the stored counts are returned (read-only); with one they are counted from the codes.
         """
@@ -93,7 +95,7 @@ class Snapshot:
         return counts
 
     def iter_codes(self, rows_per_chunk: int = ROWS_PER_READ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """(first row, codes (n, T, L) uint16, alive (n,) bool) over all rows, some at a time."""
+        """(first row, codes (n, T, L) uint16 or uint32, alive (n,) bool) over all rows, some at a time."""
         for first in range(0, self.row_count, rows_per_chunk):
             rows = slice(first, min(first + rows_per_chunk, self.row_count))
             (codes,) = self.columns.read_many([("passages/codes", rows)], keep=False)
@@ -101,7 +103,7 @@ class Snapshot:
             yield first, codes, alive
 
     def codes(self, rows: np.ndarray | Sequence[int]) -> np.ndarray:
-        """(n, T, L) uint16 at ``rows``, in that order."""
+        """(n, T, L) uint16 or uint32 at ``rows``, in that order."""
         return self.columns.take("passages/codes", self._checked(rows))
 
     def _checked(self, rows: np.ndarray | Sequence[int]) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 import icechunk
 import numpy as np
 
-from mbc_store.codes import count_codes
+from mbc_store.codes import count_codes, passages_in
 from mbc_store.columns import Columns, Recent
 from mbc_store.format import NO_TIMESTAMP, Lengths, StoreConfig
 from mbc_store.id_index import IdIndex
@@ -156,7 +156,7 @@ def apply_changes(columns: Columns, changes: Changes, operation: str) -> tuple[d
         "operation": operation,
         "counts": asdict(counts),
         "documents": columns.lengths.alive,
-        "passages": int(totals[0, 0].sum()),
+        "passages": passages_in(totals, columns.config),
         **_mean_error(records),
     }, unchanged
 

@@ -66,7 +66,7 @@ def _layout(session: icechunk.Session, columns: Columns) -> Iterator[Problem]:
 
     keys, metadata = wait(listing())
     for path, spec in columns.specs.items():
-        rows = columns.config.slots
+        rows = columns.config.counts_shape[0]
         if path in columns.growing:
             rows = capacity(columns.rows_of(path))
         if not _metadata_fits(metadata[path], rows, spec):
@@ -99,7 +99,7 @@ def _metadata_fits(data: bytes | None, rows: int, spec: ArraySpec) -> bool:
 
 
 def _contents(columns: Columns, location: object) -> Iterator[Problem]:
-    totals = np.zeros(columns.config.code_shape, dtype=np.int64)
+    totals = np.zeros(columns.config.counts_shape, dtype=np.int64)
     alive = 0
     index = IdIndex(columns)
     hashes = []

@@ -181,7 +181,7 @@ def test_a_creation_cut_short_does_not_stand_in_the_way(tmp_path: Path) -> None:
         {"slots": 0},
         {"num_quantizers": 0},
         {"codebook_size": 1},
-        {"codebook_size": 65537},
+        {"codebook_size": 2**32 + 1},
         {"fingerprint": ""},
     ],
 )
