@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -19,10 +20,12 @@ _LONGEST_CALLBACK_SECONDS = 5
 
 
 class _Loop:
-    """The event loop of one thread of one process."""
+    """The event loop of one thread of one process, closed when the thread ends."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        # Not at the interpreter's end, where Icechunk's threads may still use it.
+        weakref.finalize(self, _close, self._loop, os.getpid()).atexit = False
 
     def run(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
         # Not asyncio.Runner: its handling of interrupts prints the task, bytes and all, to look up a signal.
@@ -37,6 +40,11 @@ class _Loop:
                 with suppress(asyncio.CancelledError):
                     self._loop.run_until_complete(task)
             raise
+
+
+def _close(loop: asyncio.AbstractEventLoop, process: int) -> None:
+    if os.getpid() == process:
+        loop.close()
 
 
 class _Loops(threading.local):

@@ -53,7 +53,7 @@ def test_an_export_imports_to_the_same_store(filled: MemoryStore, tmp_path: Path
 
 def test_an_export_is_readable_by_anything(filled: MemoryStore, tmp_path: Path) -> None:
     filled.export_to(tmp_path / "out")
-    lines = [json.loads(line) for line in (tmp_path / "out" / "documents.jsonl").open()]
+    lines = [json.loads(line) for line in (tmp_path / "out" / "documents.jsonl").read_text().splitlines()]
     full = next(line for line in lines if line["id"] == "full")
     assert full["timestamp"] == "1970-01-01T00:00:01.000001Z"
     assert (full["title"], full["metadata"]) == ("T", {"k": ["ä", None]})
