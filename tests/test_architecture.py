@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 WRITERS = {"print", "input"}
 STREAMS = {("sys", "stdout"), ("sys", "stderr"), ("typer", "echo"), ("typer", "secho"), ("typer", "confirm")}
@@ -47,6 +49,7 @@ def test_the_store_loads_without_torch_and_without_the_command_line() -> None:
     assert within(loaded_by("import mbc_store"), "torch", "transformers", "mbc_cli", "typer") == set()
 
 
+@pytest.mark.slow
 def test_the_model_loads_without_the_store() -> None:
     assert within(loaded_by("import mbc_cli.model.memory_model"), "mbc_store", "icechunk", "zarr") == set()
 

@@ -67,6 +67,7 @@ def adapt_arguments(task: dict[str, str]) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_adapt_encode_query_in_a_row(mbc: RunMbc, task: dict[str, str], tmp_path: Path) -> None:
     adapted = mbc(*adapt_arguments(task), "--set", "training.max_steps=4", "--json")
     assert adapted.code == 0, adapted.err
@@ -78,6 +79,7 @@ def test_adapt_encode_query_in_a_row(mbc: RunMbc, task: dict[str, str], tmp_path
     assert mbc("query", "Who opened it?", "--store", store).code == 0
 
 
+@pytest.mark.slow
 def test_a_finished_adapter_is_not_overwritten(mbc: RunMbc, task: dict[str, str]) -> None:
     mbc(*adapt_arguments(task))
     again = mbc(*adapt_arguments(task))
@@ -157,6 +159,7 @@ def published_models(tmp_path: Path) -> dict[str, Path]:
     return models
 
 
+@pytest.mark.slow
 def test_doctor_finds_a_readable_adapter_and_store(
     mbc: RunMbc, adapter_directory: Path, tmp_path: Path
 ) -> None:

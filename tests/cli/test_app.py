@@ -203,6 +203,7 @@ def test_an_unknown_key_in_the_file_names_the_nearest(
     assert "did you mean 'batch_size'?" in result.err
 
 
+@pytest.mark.slow
 def test_without_a_terminal_and_with_no_color_there_are_no_escape_codes(tmp_path: Path) -> None:
     for arguments in (["--help"], ["adapter", "list"], ["query", "Who?", "--store", str(tmp_path / "no")]):
         result = run_process(*arguments, NO_COLOR="1")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.support.fuzzed_inputs import FuzzedMemory, fuzzed_inputs
 
 
+@pytest.mark.slow
 def test_fuzzed_files_leave_exactly_the_documents_that_could_be_read(
     tmp_path: Path, adapter_directory: Path
 ) -> None:

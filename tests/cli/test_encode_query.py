@@ -296,6 +296,7 @@ def test_questions_that_make_no_sense_are_usage_errors(
     assert mbc("query", *arguments, "--store", store).code == ExitCode.USAGE
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_ends_the_command_quietly(filled: Path) -> None:
     with subprocess.Popen(
         [*COMMAND, "query", "-", "--store", str(filled), "--json", "--batch-size", "1"],
@@ -315,6 +316,7 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(filled: Path) -> None:
         assert process.wait(60) == 141
 
 
+@pytest.mark.slow
 def test_the_first_answer_comes_before_the_last_question(filled: Path) -> None:
     with subprocess.Popen(
         [*COMMAND, "query", "-", "--store", str(filled), "--batch-size", "1"],
@@ -338,6 +340,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 90) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_an_interrupted_encode_keeps_its_commits_and_goes_on_when_run_again(
     store: Path, adapter_directory: Path, mbc: RunMbc
 ) -> None:
@@ -366,6 +369,7 @@ def test_an_interrupted_encode_keeps_its_commits_and_goes_on_when_run_again(
     assert "2 added, 0 replaced, 4 unchanged" in again.out
 
 
+@pytest.mark.slow
 def test_a_bar_is_drawn_only_on_a_terminal(corpus: Path, tmp_path: Path, adapter_directory: Path) -> None:
     arguments = ["encode", str(corpus), "--adapter", str(adapter_directory), "--commit-every", "1"]
     reader, terminal = pty.openpty()

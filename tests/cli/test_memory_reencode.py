@@ -36,6 +36,7 @@ def contents_of(store: Path) -> dict[str, tuple]:
     }
 
 
+@pytest.mark.slow
 def test_the_documents_are_the_same_the_adapter_another_and_questions_are_answered(
     mbc: RunMbc, memory: Memory, other_adapter: Path, tmp_path: Path
 ) -> None:
@@ -89,6 +90,7 @@ def test_a_document_whose_text_is_lost_is_named_and_the_rest_encoded(
     assert set(documents_of(new)) == {"d0", "d2"}
 
 
+@pytest.mark.slow
 def test_killed_midway_the_old_memory_is_whole_and_a_second_run_goes_on(
     mbc: RunMbc, memory: Memory, other_adapter: Path, tmp_path: Path
 ) -> None:

@@ -66,6 +66,7 @@ def test_the_untouched_llm_answers_what_is_not_in_memory_and_stderr_says_so(mbc:
     assert "not in memory" not in mbc("query", known(store, mbc), "--store", store).err
 
 
+@pytest.mark.slow
 def test_requiring_memory_withholds_the_answer_and_the_process_exits_with_4(mbc: RunMbc, store: Path) -> None:
     question = unknown(store, mbc)
     for stream in ("--stream", "--no-stream"):
@@ -79,6 +80,7 @@ def test_requiring_memory_withholds_the_answer_and_the_process_exits_with_4(mbc:
     assert there.out.strip()
 
 
+@pytest.mark.slow
 def test_one_abstention_among_many_answers_keeps_the_lines_in_order_and_exits_with_4(
     mbc: RunMbc, store: Path
 ) -> None:

@@ -37,6 +37,7 @@ def files(tmp_path: Path) -> list[str | Path]:
     return ["--documents", documents, "--questions", questions]
 
 
+@pytest.mark.slow
 def test_figures_are_one_json_object_and_predictions_one_line_each(
     files: list[str | Path], adapter_directory: Path, tmp_path: Path
 ) -> None:
@@ -54,6 +55,7 @@ def test_figures_are_one_json_object_and_predictions_one_line_each(
     assert len(lines.read_text().splitlines()) == 6
 
 
+@pytest.mark.slow
 def test_a_table_goes_to_stdout_and_nothing_else(
     files: list[str | Path], select_adapter_directory: Path, tmp_path: Path
 ) -> None:

@@ -112,6 +112,7 @@ def test_a_failing_source_keeps_the_committed_documents(memory: Memory) -> None:
     assert memory.store.snapshot().document_count == 6
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_without_encoding_committed_documents_again(
     adapter_directory: Path, tmp_path: Path
 ) -> None:

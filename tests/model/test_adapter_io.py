@@ -193,6 +193,7 @@ class _Harmful:
         return (Path.touch, (Path("harm"),))
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol 4")  # torch, before it refuses the file
 def test_a_checkpoint_that_could_run_code_is_refused_unread(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": _Harmful(), "lora_state_dict": {}}, "harmful.pt")

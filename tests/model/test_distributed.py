@@ -47,6 +47,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUANTIZERS)
 def test_the_codebook_is_the_same_to_the_bit_on_all_ranks_through_resets(trained: Path, name: str) -> None:
     first, second = (torch.load(trained / f"{name}.rank{rank}.pt", weights_only=True) for rank in range(2))

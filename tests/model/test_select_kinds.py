@@ -257,6 +257,7 @@ def test_the_score_of_a_single_passage_changes_nothing(each_kind: str) -> None:
         assert torch.equal(one.log_weights, another.log_weights)
 
 
+@pytest.mark.slow
 def test_training_fits_a_few_documents(each_kind: str) -> None:
     many = ONE_LEVEL.model_copy(update={"codes": 61})
     model, data = build_kind(each_kind, quantizer=many), asking_for_tokens(batch(), 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from mbc_cli.model.select.model import SelectMemoryModel
@@ -68,6 +69,7 @@ def test_a_slot_that_holds_words_of_the_question_is_told_by_its_matches() -> Non
         assert bool((seen[-1][4, full:] < 0.95).all())
 
 
+@pytest.mark.slow
 def test_training_learns_to_read_the_part_of_a_passage_that_is_asked_about() -> None:
     """Slots of two halves, each begun by a key that questions name: only the named half is wanted."""
     torch.manual_seed(0)

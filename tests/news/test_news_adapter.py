@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import mbc_cli
 from mbc_cli.model.adapter import load_adapter, read_description
 from mbc_cli.model.llm.architectures import model_config
@@ -30,6 +32,7 @@ def architecture(language_model: Path) -> dict[str, Any]:
     return settings
 
 
+@pytest.mark.slow
 def test_the_demo_answers_most_questions_with_the_bank_and_none_without() -> None:
     shown = json.loads(
         run(
@@ -54,6 +57,7 @@ def test_the_demo_answers_most_questions_with_the_bank_and_none_without() -> Non
     assert shown["abstention"]["false_abstention_rate"] < 0.1
 
 
+@pytest.mark.slow
 def test_a_corpus_is_encoded_and_asked_with_the_default_adapter_and_names_its_sources(tmp_path: Path) -> None:
     store = str(tmp_path / "news.store")
     documents = [json.loads(line) for line in (ROOT / "examples" / "news.jsonl").read_text().splitlines()]
@@ -81,6 +85,7 @@ def test_it_is_small_and_loads_to_the_fingerprint_it_states() -> None:
     assert load_adapter(DEFAULT).model.fingerprint() == read_description(DEFAULT)["fingerprint"]
 
 
+@pytest.mark.slow
 def test_the_script_that_made_it_runs_from_nothing_to_a_bundle_that_answers(tmp_path: Path) -> None:
     script = str(ROOT / "examples" / "train_default_adapter.py")
     sizes = ["--lm-steps", "2", "--lm-documents", "160", "--documents", "80", "--max-steps", "3"]

@@ -30,6 +30,7 @@ def isolated(code: str, *arguments: object) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_nothing_acknowledged_is_lost_when_a_writer_is_killed(tmp_path: Path) -> None:
     code = """
 import sys
@@ -45,6 +46,7 @@ print(faults.acknowledged)
     assert int(isolated(code, tmp_path / "store")) > 20
 
 
+@pytest.mark.slow
 def test_nothing_acknowledged_is_lost_when_the_power_goes(tmp_path: Path) -> None:
     code = """
 import sys
@@ -66,6 +68,7 @@ print(faults.acknowledged)
     assert int(isolated(code, tmp_path / "store")) > 3
 
 
+@pytest.mark.slow
 def test_writers_readers_and_collectors_do_not_disturb_each_other(tmp_path: Path) -> None:
     code = """
 import sys
@@ -76,6 +79,7 @@ print(len(run_crowd(Path(sys.argv[1]), writers=3, readers=2, collectors=1, chang
     assert int(isolated(code, tmp_path / "store")) > 0
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_clear_error_and_changes_nothing(tmp_path: Path) -> None:
     code = """
 import resource, sys
@@ -102,6 +106,7 @@ assert len(state_of(MemoryStore.open(sys.argv[1]))) == 6
     assert "no space left" in isolated(code, tmp_path / "store")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
 def test_a_read_only_folder_can_be_read_and_says_why_it_cannot_be_written() -> None:
     code = """

@@ -50,6 +50,7 @@ def test_equal_hashes_are_told_apart_by_the_ids(store: MemoryStore, monkeypatch:
     assert state_of(store) == {f"doc-{n}": n + 1 for n in range(20) if n not in (3, 4)} | {"doc-4": 99}
 
 
+@pytest.mark.slow
 def test_a_run_of_several_chunks_is_searched_in_the_right_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,10 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.training import tiny_config, tiny_training
 from tests.training.test_adapt_resume import ROOT, write_worker_settings
 
 
+@pytest.mark.slow
 def test_two_processes_end_with_the_same_weights_codebooks_included(tmp_path: Path) -> None:
     # A high threshold makes codes reset in every step, which is where processes could part.
     config = tiny_config(tmp_path / "models", quantizer={"codes": 16, "reset_threshold": 0.9})

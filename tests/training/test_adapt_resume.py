@@ -68,6 +68,7 @@ def write_worker_settings(models: Path, config: MemoryConfig, training: Training
     (models / "training.json").write_text(training.model_dump_json())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "settings"),
     [(signal.SIGKILL, {"save_every": 4}), (signal.SIGTERM, {"save_every": 100})],
@@ -113,11 +114,13 @@ def assert_a_run_cut_at(step: int, config: MemoryConfig, training: TrainingConfi
     assert_equal_runs(directory / "whole", directory / "cut")
 
 
+@pytest.mark.slow
 def test_resuming_between_two_reports_keeps_the_running_means(tmp_path: Path, config: MemoryConfig) -> None:
     training = tiny_training(max_steps=8, save_every=3, log_every=4, gradient_accumulation=2)
     assert_a_run_cut_at(4, config, training, tmp_path)
 
 
+@pytest.mark.slow
 def test_select_then_read_resumes_before_it_starts_to_quantise(tmp_path: Path) -> None:
     # What it remembers of earlier batches decides its negatives and where k-means places its codes.
     config = tiny_select_config(tmp_path / "models")
@@ -126,6 +129,7 @@ def test_select_then_read_resumes_before_it_starts_to_quantise(tmp_path: Path) -
     assert ["perplexity" in row for row in rows] == [False] * 5 + [True] * 5
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_saves_where_it_stopped(tmp_path: Path, config: MemoryConfig) -> None:
     training = tiny_training(max_steps=9)
     start(config, training, tmp_path / "whole")
@@ -195,6 +199,7 @@ def test_resume_refuses_changed_data(tmp_path: Path, config: MemoryConfig) -> No
         start(config, tiny_training(max_steps=2), tmp_path / "out", resume=True, documents=other)
 
 
+@pytest.mark.slow
 def test_a_time_limit_may_be_raised_when_resuming(tmp_path: Path, config: MemoryConfig) -> None:
     start(config, tiny_training(max_steps=4, max_minutes=1e-6), tmp_path / "out")
     assert len(losses(tmp_path / "out")) == 1
