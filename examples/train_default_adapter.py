@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from mbc_cli.corpus.documents import Document, Question
+from mbc_cli.model.adapter import write_description
 from mbc_cli.model.build import count_parameters
 from mbc_cli.model.calibration import Calibration
 from mbc_cli.model.config import MemoryConfig
@@ -136,7 +137,7 @@ def bundle(adapter: Path, language_model: Path, output: Path) -> None:
     config = MemoryConfig.model_validate(description["model"])
     parts = count_parameters(config, model_config(str(language_model)))
     (output / "README.md").write_text(card(description, parts))
-    (output / "config.yaml").write_text(yaml.safe_dump(description, sort_keys=False, allow_unicode=True))
+    write_description(output, description)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The adapter directory: everything that was learned around a frozen LLM, and what is needed to run it.
 
-    config.yaml          format, fingerprint, the MemoryConfig (model), where it came from (provenance) and,
+    config.yaml          format, fingerprint, the MemoryConfig (model), where it came from (provenance), size
+                         and SHA-256 of the other files (files) and of a local LLM elsewhere (base_files) and,
                          where it was calibrated, when its memory speaks to a question (calibration)
     memory.safetensors   the memory modules
     kv_lora/             KV-LoRA in PEFT's own format
@@ -8,7 +9,9 @@
     document_t5/, question_t5/   the T5s' config.json (amortization t5 only; their weights are learned)
     README.md            model card
 
-Nothing in it is executed: YAML read safely, JSON and safetensors.
+Nothing in it is executed: YAML read safely, JSON and safetensors. Whoever made it is not believed, though:
+what leads out of the folder is refused (adapter_files.py), and dimensions are compared with the weights'
+headers before anything is built from them. docs/security.md says what is promised.
 """
 
 from __future__ import annotations
@@ -17,28 +20,44 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import yaml
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from transformers import T5Config
+from torch import Tensor
+from transformers import PretrainedConfig, T5Config
 
-from mbc_cli.errors import AdapterError, ModelError
+from mbc_cli.errors import AdapterError, MbcError, ModelError
+from mbc_cli.files import write_file
+from mbc_cli.model.adapter_files import (
+    CHECKED_AT_LOAD,
+    Checksum,
+    adapter_files,
+    base_folder,
+    checksums,
+    damages,
+    is_finite,
+)
 from mbc_cli.model.build import build_memory_model
 from mbc_cli.model.calibration import Calibration
-from mbc_cli.model.config import MemoryConfig
+from mbc_cli.model.config import FrozenConfig, MemoryConfig
 from mbc_cli.model.llm.architectures import t5_config
 from mbc_cli.model.llm.backbone import Backbone, Quantize
-from mbc_cli.model.llm.kv_lora import load_kv_lora, save_kv_lora
+from mbc_cli.model.llm.kv_lora import load_lora_state, lora_state, save_kv_lora
+from mbc_cli.model.llm.pretrained import load_config, tensor_shapes, weight_files
 from mbc_cli.model.memory_model import MemoryModel
 from mbc_cli.model.model_card import model_card
 from mbc_cli.model.tokenizers import Tokenizers
 from mbc_cli.model.whole_bank.t5_encoder import T5SlotEncoder
+from mbc_cli.untrusted import UntrustedFileError, parse_yaml, read_text
 
 FORMAT = 1
+WEIGHTS = "memory.safetensors"
+LORA_WEIGHTS = "kv_lora/adapter_model.safetensors"
+_MOST_BYTES = 1 << 18  # of config.yaml, which is a hundredth of it; YAML is read slowly
 _T5_PARTS = {"document_t5": "amortizer", "question_t5": "question_encoder"}
 
 
@@ -55,6 +74,18 @@ class LoadedAdapter:
     calibration: Calibration | None = None
 
 
+class AdapterDescription(FrozenConfig):
+    """What config.yaml says; ``base_files`` are the weights of a local LLM outside the adapter."""
+
+    format: Literal[1]
+    fingerprint: str = Field(pattern="^[0-9a-f]{32}$")
+    model: MemoryConfig
+    provenance: dict[str, Any]
+    calibration: Calibration | None = None
+    files: dict[str, Checksum] = Field(default_factory=dict)
+    base_files: dict[str, Checksum] = Field(default_factory=dict)
+
+
 def save_adapter(
     model: MemoryModel,
     directory: Path,
@@ -68,10 +99,10 @@ def save_adapter(
     without it the directory is no adapter, so a half-written one is never taken for whole.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    config_file = directory / "config.yaml"
-    config_file.unlink(missing_ok=True)
+    adapter_files(directory)  # what is overwritten must not be a link to elsewhere
+    (directory / "config.yaml").unlink(missing_ok=True)
     weights = {name: value.cpu().contiguous() for name, value in model.module_state().items()}
-    save_file(weights, directory / "memory.safetensors", metadata={"format": "pt"})
+    save_file(weights, directory / WEIGHTS, metadata={"format": "pt"})
     save_kv_lora(model.backbone, directory / "kv_lora")
     tokenizers.save(directory / "tokenizers")
     for name, part in _T5_PARTS.items():
@@ -89,12 +120,12 @@ def save_adapter(
         description["calibration"] = calibration.model_dump(mode="json")
     (directory / "README.md").write_text(model_card(description), encoding="utf-8")
     for weights_file in (
-        directory / "memory.safetensors",
-        directory / "kv_lora" / "adapter_model.safetensors",
+        directory / WEIGHTS,
+        directory / LORA_WEIGHTS,
     ):
         # safetensors lets nobody but the owner read them; an adapter is shared as far as the umask allows.
         shutil.copymode(directory / "README.md", weights_file)
-    config_file.write_text(yaml.safe_dump(description, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    write_description(directory, description)
 
 
 def load_adapter(
@@ -111,19 +142,44 @@ def load_adapter(
     """
     description = read_description(directory)
     config: MemoryConfig = description["model"]
-    base, revision = _base_of(config, directory, base_model_override)
+    files = adapter_files(directory, config.base_model)
+    recorded = description["files"]
+    for damage in damages(directory, recorded, among=files, largest_read=CHECKED_AT_LOAD):
+        raise _damaged(directory, damage)
+    base, revision = base_of(config, directory, base_model_override)
+    t5s = {name: _t5_architecture(directory / name, config) for name in _T5_PARTS}
+    _check_dimensions(directory, config, load_config(base, revision), t5s)
     backbone = Backbone.from_pretrained(
         base, revision=revision, device=device, quantize=quantize or config.base_quantize
     )
-    t5s = {name: _t5_architecture(directory / name, config) for name in _T5_PARTS}
     model = build_memory_model(config, backbone, **t5s, weights_follow=True)
     try:
-        model.load_module_state(load_file(directory / "memory.safetensors"))
-        load_kv_lora(backbone, directory / "kv_lora")
+        model.load_module_state(_finite(load_file(directory / WEIGHTS)))
+        load_lora_state(backbone, _finite(load_file(directory / LORA_WEIGHTS)))
     except (OSError, SafetensorError, ValueError, RuntimeError) as error:
         raise _damaged(directory, error) from error
     tokenizers = Tokenizers.load(config, directory / "tokenizers")
     return LoadedAdapter(model.eval(), tokenizers, description["provenance"], description["calibration"])
+
+
+def write_description(directory: Path, description: Mapping[str, Any]) -> None:
+    """Write config.yaml, with the checksums of the files as they are; ``description`` has plain values.
+
+    Raises:
+        MbcError: a file of the adapter is a link.
+        OSError: it cannot be written.
+    """
+    base_model = str(description["model"]["base_model"])
+    base = Path(base_model)
+    sums = {
+        "files": checksums(directory, adapter_files(directory, base_model)),
+        "base_files": checksums(base, weight_files(base)) if base.is_absolute() and base.is_dir() else {},
+    }
+    plain = {key: {name: sum.model_dump() for name, sum in found.items()} for key, found in sums.items()}
+    tree = {**description, **plain}
+    if not sums["base_files"]:
+        del tree["base_files"]
+    _write_yaml(directory / "config.yaml", tree)
 
 
 def write_calibration(directory: Path, calibration: Calibration) -> None:
@@ -135,45 +191,101 @@ def write_calibration(directory: Path, calibration: Calibration) -> None:
         MbcError: the directory is no adapter.
         OSError: it cannot be written.
     """
+    refuse_installed(directory)
     read_description(directory)
     path = directory / "config.yaml"
-    description = yaml.safe_load(path.read_text(encoding="utf-8"))
+    description = parse_yaml(read_text(path, _MOST_BYTES))
     description["calibration"] = calibration.model_dump(mode="json")
-    # Written beside it and moved: a crash leaves the old file or the new one, and so always an adapter.
-    temporary = path.with_suffix(".yaml.part")
-    temporary.write_text(yaml.safe_dump(description, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    temporary.replace(path)
+    _write_yaml(path, description)
+
+
+def refuse_installed(directory: Path) -> None:
+    """Refuse to change an adapter that a package brought: its files belong to the installation.
+
+    Raises:
+        MbcError: ``directory`` lies in this package, or in a folder of installed packages.
+    """
+    place = directory.resolve()
+    ours = Path(__file__).resolve().parents[1]
+    if place.is_relative_to(ours) or {"site-packages", "dist-packages"} & set(place.parts):
+        raise AdapterError(
+            f"the adapter {directory} belongs to an installed package and is not written to",
+            "copy the folder to a place of your own and name that",
+        )
 
 
 def read_description(directory: Path) -> dict[str, Any]:
-    """The content of config.yaml: format, fingerprint, model (a MemoryConfig), provenance, and calibration.
-
-    The last is a Calibration or None.
+    """The content of config.yaml: the fields of `AdapterDescription` by name.
 
     Raises MbcError if the file is missing, not readable or of a format this version does not know.
     """
     path = directory / "config.yaml"
     try:
-        description = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if description["format"] != FORMAT:
+        tree = parse_yaml(read_text(path, _MOST_BYTES))
+        if isinstance(tree, dict) and tree.get("format") not in (FORMAT, None):
             raise AdapterError(
-                f"{path} has format {description['format']!r}, but this version of mbc reads format {FORMAT}",
+                f"{path} has format {tree['format']!r}, but this version of mbc reads format {FORMAT}",
                 "install the version of mbc that wrote the adapter, or a newer one",
             )
-        calibration = description.get("calibration")
-        return {
-            "format": FORMAT,
-            "fingerprint": description["fingerprint"],
-            "model": MemoryConfig.model_validate(description["model"]),
-            "provenance": description["provenance"],
-            "calibration": None if calibration is None else Calibration.model_validate(calibration),
-        }
+        return dict(AdapterDescription.model_validate(tree))
     except FileNotFoundError as error:
         raise AdapterError(
             f"{directory} is not an adapter: it has no config.yaml", "name an adapter directory"
         ) from error
-    except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError, ValidationError) as error:
+    except (OSError, UntrustedFileError, ValidationError, RecursionError) as error:
         raise _damaged(directory, error) from error
+
+
+def base_of(config: MemoryConfig, directory: Path, override: str | None = None) -> tuple[str, str | None]:
+    """Where to find the LLM, and at which revision: ``override``, or as config.yaml says.
+
+    Raises:
+        MbcError: config.yaml names a place that leads out of the adapter.
+    """
+    if override is not None:
+        return override, None
+    inside = base_folder(directory, config.base_model)
+    return (config.base_model, config.base_revision) if inside is None else (str(inside), None)
+
+
+def _check_dimensions(
+    directory: Path, config: MemoryConfig, llm_config: PretrainedConfig, t5s: Mapping[str, T5Config | None]
+) -> None:
+    """Compare what config.yaml describes with the weights' headers, before it takes any memory."""
+    try:
+        with torch.device("meta"):
+            sketch = build_memory_model(config, Backbone.from_config(llm_config), **t5s, weights_follow=True)
+            described = {WEIGHTS: sketch.module_state(), LORA_WEIGHTS: lora_state(sketch.backbone)}
+        for file, state in described.items():
+            held = tensor_shapes(directory / file)
+            for name in sorted(state.keys() | held.keys()):
+                asked = tuple(state[name].shape) if name in state else None
+                if asked != held.get(name):
+                    raise ValueError(f"{name} in {file} is {held.get(name)}, but {asked} by config.yaml")
+    except MbcError:
+        raise
+    except (OSError, SafetensorError, ValueError, TypeError, RuntimeError, ArithmeticError) as error:
+        raise _damaged(directory, error) from error
+
+
+def _finite(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights as they are. Raises ValueError if one holds NaN or infinite numbers."""
+    for name, value in state.items():
+        if not is_finite(value):
+            raise ValueError(f"{name} holds NaN or infinite numbers")
+    return state
+
+
+def _write_yaml(path: Path, tree: Mapping[str, Any]) -> None:
+    text = yaml.dump(dict(tree), Dumper=_PlainDumper, sort_keys=False, allow_unicode=True)
+    write_file(path, text)
+
+
+class _PlainDumper(yaml.SafeDumper):
+    """Writes equal objects twice instead of as aliases, which are refused in reading."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 def _with_base_found_again(model: MemoryModel) -> MemoryConfig:
@@ -188,18 +300,6 @@ def _with_base_found_again(model: MemoryModel) -> MemoryConfig:
     )
 
 
-def _base_of(config: MemoryConfig, directory: Path, override: str | None) -> tuple[str, str | None]:
-    """Where to find the LLM: a base named ``./...`` lies inside the adapter directory."""
-    if override is not None:
-        return override, None
-    if config.base_model.startswith("./"):
-        inside = (directory / config.base_model).resolve()
-        if not inside.is_relative_to(directory.resolve()):
-            raise AdapterError(f"base_model {config.base_model!r} points outside the adapter {directory}")
-        return str(inside), None
-    return config.base_model, config.base_revision
-
-
 def _t5_architecture(directory: Path, config: MemoryConfig) -> T5Config | None:
     if config.amortization.kind != "t5":
         return None
@@ -209,7 +309,7 @@ def _t5_architecture(directory: Path, config: MemoryConfig) -> T5Config | None:
         raise _damaged(directory.parent, error) from error
 
 
-def _damaged(directory: Path, error: Exception) -> AdapterError:
+def _damaged(directory: Path, error: Exception | str) -> AdapterError:
     reason = " ".join(str(error).split())
     return AdapterError(
         f"the adapter {directory} cannot be read: {reason[:300]}",

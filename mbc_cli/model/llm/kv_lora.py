@@ -21,7 +21,6 @@ from peft import (
     set_peft_model_state_dict,
 )
 from peft.tuners.lora.layer import LoraLayer
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -155,11 +154,6 @@ def save_kv_lora(backbone: Backbone, directory: Path) -> None:
     backbone.language_model.save_pretrained(str(directory), save_embedding_layers=False)
     # PEFT writes a template model card, which would sit beside ours.
     (directory / "README.md").unlink(missing_ok=True)
-
-
-def load_kv_lora(backbone: Backbone, directory: Path) -> None:
-    """Read adapters written by `save_kv_lora` into a backbone that carries adapters of the same shape."""
-    load_lora_state(backbone, load_file(directory / "adapter_model.safetensors"))
 
 
 def load_lora_state(backbone: Backbone, state: dict[str, Tensor]) -> None:

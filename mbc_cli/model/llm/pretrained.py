@@ -175,9 +175,7 @@ def check_folder(directory: Path) -> None:
     if (directory / "adapter_config.json").exists():
         raise UntrustedFileError(f"{directory} holds an adapter_config.json, which may name another model")
     _tokenizer_files_lie_in(directory)
-    for name in _weight_files(directory):
-        if Path(name).name != name:
-            raise UntrustedFileError(f"{directory / INDEX} names a file outside its folder, {name!r}")
+    weight_files(directory)  # whose index is looked at by this
 
 
 def weight_shapes(directory: Path) -> dict[str, tuple[int, ...]]:
@@ -187,20 +185,17 @@ def weight_shapes(directory: Path) -> dict[str, tuple[int, ...]]:
         OSError, UntrustedFileError, SafetensorError: a file is missing or malformed.
     """
     shapes: dict[str, tuple[int, ...]] = {}
-    for name in _weight_files(directory):
+    for name in weight_files(directory):
         shapes |= tensor_shapes((directory / name).resolve())
     return shapes
 
 
-def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the tensors of one safetensors file. Raises as `weight_shapes`."""
-    open_regular(path).close()
-    with safe_open(path, "pt") as file:
-        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+def weight_files(directory: Path) -> list[str]:
+    """The names of a local model's safetensors files, found as `transformers` finds them.
 
-
-def _weight_files(directory: Path) -> list[str]:
-    """The names of a local model's safetensors files, in the order that `transformers` looks for them."""
+    Raises:
+        UntrustedFileError: the index is malformed, or names a file outside the folder.
+    """
     index = directory / INDEX
     if (directory / WEIGHTS).exists() or not index.exists():
         return [WEIGHTS] if (directory / WEIGHTS).exists() else []
@@ -208,7 +203,17 @@ def _weight_files(directory: Path) -> list[str]:
     places = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
         raise UntrustedFileError(f"{index} holds no weight_map of file names")
+    for name in places.values():
+        if Path(name).name != name:
+            raise UntrustedFileError(f"{index} names a file outside its folder, {name!r}")
     return sorted(set(places.values()))
+
+
+def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the tensors of one safetensors file. Raises as `weight_shapes`."""
+    open_regular(path).close()
+    with safe_open(path, "pt") as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
 
 
 def _tokenizer_files_lie_in(directory: Path) -> None:
