@@ -138,7 +138,7 @@ def load_adapter(
 
     ``base_model_override`` is a hub id or directory of that LLM, where it is not found under the name in
     config.yaml; ``quantize`` loads the LLM in nf4 or int8 whatever the adapter was trained with. Raises
-    MbcError where the directory is no adapter, is damaged, or does not fit the LLM.
+    AdapterError or ModelError where the directory is no adapter, is damaged, or does not fit the LLM.
     """
     description = read_description(directory)
     config: MemoryConfig = description["model"]
@@ -166,7 +166,7 @@ def write_description(directory: Path, description: Mapping[str, Any]) -> None:
     """Write config.yaml, with the checksums of the files as they are; ``description`` has plain values.
 
     Raises:
-        MbcError: a file of the adapter is a link.
+        AdapterError: a file of the adapter is a link.
         OSError: it cannot be written.
     """
     base_model = str(description["model"]["base_model"])
@@ -188,7 +188,7 @@ def write_calibration(directory: Path, calibration: Calibration) -> None:
     The fingerprint stays: stores that the adapter made are not affected.
 
     Raises:
-        MbcError: the directory is no adapter.
+        AdapterError: the directory is no adapter.
         OSError: it cannot be written.
     """
     refuse_installed(directory)
@@ -203,7 +203,7 @@ def refuse_installed(directory: Path) -> None:
     """Refuse to change an adapter that a package brought: its files belong to the installation.
 
     Raises:
-        MbcError: ``directory`` lies in this package, or in a folder of installed packages.
+        AdapterError: ``directory`` lies in this package, or in a folder of installed packages.
     """
     place = directory.resolve()
     ours = Path(__file__).resolve().parents[1]
@@ -217,7 +217,7 @@ def refuse_installed(directory: Path) -> None:
 def read_description(directory: Path) -> dict[str, Any]:
     """The content of config.yaml: the fields of `AdapterDescription` by name.
 
-    Raises MbcError if the file is missing, not readable or of a format this version does not know.
+    Raises AdapterError if the file is missing, not readable or of a format this version does not know.
     """
     path = directory / "config.yaml"
     try:
@@ -240,7 +240,7 @@ def base_of(config: MemoryConfig, directory: Path, override: str | None = None) 
     """Where to find the LLM, and at which revision: ``override``, or as config.yaml says.
 
     Raises:
-        MbcError: config.yaml names a place that leads out of the adapter.
+        AdapterError: config.yaml names a place that leads out of the adapter.
     """
     if override is not None:
         return override, None

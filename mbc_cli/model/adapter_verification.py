@@ -29,7 +29,7 @@ def verify_adapter(directory: Path) -> AdapterVerification:
     """Compare all files with their recorded checksums, and look for numbers that are none in all weights.
 
     Raises:
-        MbcError: the directory is no adapter, or its config.yaml or one of its files is refused.
+        AdapterError: the directory is no adapter, or its config.yaml or one of its files is refused.
     """
     description = read_description(directory)
     recorded, base_recorded = description["files"], description["base_files"]

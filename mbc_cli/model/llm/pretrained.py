@@ -45,7 +45,7 @@ def load_config(name: str, revision: str | None = None) -> PretrainedConfig:
     """The configuration of a model: a hub id, or a local directory in Hugging Face form.
 
     Raises:
-        MbcError: it is not to be had, malformed, or larger than any model is.
+        ModelError: it is not to be had, malformed, or larger than any model is.
     """
     with _as_one_line(f"the model {name!r}{_at(revision)} could not be loaded"):
         name, gguf = _place(name)
@@ -72,7 +72,7 @@ def load_language_model(
     The dtype ``"auto"`` is the file's own, and bf16 for a GGUF file, whose packed weights have none.
 
     Raises:
-        MbcError: its weights are not to be had, malformed, or fewer than the configuration asks for.
+        ModelError: its weights are not to be had, malformed, or fewer than the configuration asks for.
     """
     with _as_one_line(f"the model {name!r}{_at(revision)} could not be loaded"):
         name, gguf = _place(name)
@@ -105,7 +105,7 @@ def random_language_model(config: PretrainedConfig) -> PreTrainedModel:
 
 
 def load_t5(name: str) -> T5Model:
-    """The pretrained T5 ``name`` without its output layer. Raises MbcError if there is none."""
+    """The pretrained T5 ``name`` without its output layer. Raises ModelError if there is none."""
     config = load_config(name)
     with _as_one_line(f"the model {name!r} could not be loaded"):
         return T5Model.from_pretrained(
@@ -114,7 +114,7 @@ def load_t5(name: str) -> T5Model:
 
 
 def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """The tokenizer of a hub id or directory. Raises MbcError if there is none."""
+    """The tokenizer of a hub id or directory. Raises ModelError if there is none."""
     with _as_one_line(f"no tokenizer could be loaded from {name!r}{_at(revision)}"):
         name, gguf = _place(name)
         check_folder(Path(name))
@@ -129,7 +129,7 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
     """Write the LLM and tokenizer of a GGUF file as bf16 safetensors in Hugging Face form.
 
     Raises:
-        MbcError: the file is no GGUF of an architecture that `transformers` reads.
+        ModelError: the file is no GGUF of an architecture that `transformers` reads.
     """
     config = load_config(str(gguf))
     load_language_model(str(gguf), config, dtype=torch.bfloat16).save_pretrained(folder)
