@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mbc_cli.cli.app import EXIT_CODES, build_command, leaf_commands
+from mbc_cli.cli.settings import SET_WITHOUT_ASKING
 
 PAGE = Path(__file__).parent / "cli.md"
 
@@ -38,6 +39,12 @@ memory:
   list:
     limit: 20
 ```
+
+A `mbc.yaml` that is merely found may have come with a download. A line on stderr says that it was read, and it may
+only set how work is done and shown, and a store inside its folder:
+{", ".join(f"`{name}`" for name in sorted(SET_WITHOUT_ASKING))}.
+Any other key, such as `yes`, `purge`, `adapter` or an argument, ends in an error that names it; to allow it, name the
+file (`mbc --config mbc.yaml ...`).
 """
 
 
@@ -49,7 +56,11 @@ def generate() -> str:
 
 def _section(name: str, command: Any) -> str:
     arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
-    options = [parameter for parameter in command.params if parameter.param_type_name == "option"]
+    options = [
+        parameter
+        for parameter in command.params
+        if parameter.param_type_name == "option" and not parameter.hidden
+    ]
     usage = " ".join(["mbc", name, "[OPTIONS]", *(_argument_name(argument) for argument in arguments)])
     lines = [f"## mbc {name}", "", "```", usage, "```", "", *_prose(command.help or "")]
     if arguments:

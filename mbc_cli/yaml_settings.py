@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from mbc_cli.errors import UsageError
 
 Tree = dict[str, Any]
+MOST_BYTES = 2**20
 
 
 def read_yaml(path: Path) -> Tree:
@@ -23,6 +24,8 @@ def read_yaml(path: Path) -> Tree:
     from mbc_cli.untrusted import UntrustedFileError, parse_yaml
 
     try:
+        if path.stat().st_size > MOST_BYTES:
+            raise UsageError(f"{path} is larger than {MOST_BYTES:,} bytes")
         content = parse_yaml(path.read_text(encoding="utf-8"))
     except OSError as failure:
         raise UsageError(f"cannot read {path}: {failure.strerror or failure}") from None
@@ -32,9 +35,9 @@ def read_yaml(path: Path) -> Tree:
         raise UsageError(f"{path} cannot be used: {failure}") from None
     if content is None:
         return {}
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+    if not isinstance(content, dict):
         raise UsageError(f"{path} holds {type(content).__name__} at its top level; accepted: a mapping")
-    return content
+    return {"yes" if key is True else str(key): value for key, value in content.items()}
 
 
 def override(tree: Tree, assignments: Iterable[str], known: Mapping[str, set[Any]]) -> Tree:

@@ -204,11 +204,17 @@ def _root(
     path = config or (settings.DEFAULT_FILE if settings.DEFAULT_FILE.is_file() else None)
     if path is not None:
         options = {
-            name: [str(parameter.name) for parameter in leaf.params]
+            name: {
+                str(parameter.name): bool(getattr(parameter, "is_flag", False)) for parameter in leaf.params
+            }
             for name, leaf in leaf_commands(context.command).items()
         }
-        context.default_map = settings.option_defaults(read_yaml(path), options, str(path))
-        output.detail(f"settings from {path}")
+        named = config is not None
+        context.default_map = settings.option_defaults(read_yaml(path), options, str(path), named=named)
+        if named:
+            output.detail(f"settings from {path}")
+        else:
+            context.obj = path  # for _tell_settings
 
 
 def _quiet_option(context: typer.Context, value: bool) -> None:
@@ -219,6 +225,11 @@ def _quiet_option(context: typer.Context, value: bool) -> None:
 def _verbose_option(context: typer.Context, value: bool) -> None:
     if value:
         _set_verbosity(quiet=False, verbose=True)
+
+
+def _tell_settings(context: typer.Context, value: bool) -> None:
+    if path := context.find_root().obj:
+        output.note(f"settings from {path}")
 
 
 def _verbosity_options(
@@ -232,8 +243,15 @@ def _verbosity_options(
             "--verbose", "-v", help=_VERBOSE, callback=_verbose_option, expose_value=False, is_eager=True
         ),
     ] = False,
+    # Not to be given: its callback runs when those of --quiet and --verbose have.
+    settings_told: Annotated[
+        bool,
+        typer.Option(
+            "--settings-told", hidden=True, callback=_tell_settings, expose_value=False, is_eager=True
+        ),
+    ] = False,
 ) -> None:
-    """Carries the two options that every command has; never run."""
+    """Carries the options that every command has; never run."""
 
 
 def _set_verbosity(quiet: bool, verbose: bool) -> None:

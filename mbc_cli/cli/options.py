@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from mbc_cli.corpus.bad_input import OnError as OnErrorPolicy
+
+MOST = 2**31 - 1  # beyond, each library fails in a way of its own
+
+
+def count(name: str, help: str, *, least: int = 1) -> Any:
+    """An option that is a number of something."""
+    return typer.Option(name, min=least, max=MOST, help=help)
+
 
 Store = Annotated[
     str,
@@ -39,7 +47,7 @@ Quantize = Annotated[
     Literal["nf4", "int8"] | None,
     typer.Option("--quantize", help="Load the LLM in 4 (nf4) or 8 bits (int8); needs bitsandbytes."),
 ]
-BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Texts per forward pass.")]
+BatchSize = Annotated[int, count("--batch-size", "Texts per forward pass.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout instead of text.")]
 OnError = Annotated[
     OnErrorPolicy,

@@ -13,6 +13,7 @@ import pytest
 from mbc_store import StoreError
 
 from mbc_cli.cli.app import COMMANDS, as_mbc_error, build_command, leaf_commands
+from mbc_cli.cli.settings import SET_WITHOUT_ASKING
 from mbc_cli.errors import ExitCode, UsageError
 from tests.support.run_mbc import RunMbc, process_environment, run_process
 
@@ -201,6 +202,117 @@ def test_an_unknown_key_in_the_file_names_the_nearest(
     assert result.code == ExitCode.USAGE
     assert "mbc.yaml: command 'encode' has no option 'batch_sise'" in result.err
     assert "did you mean 'batch_size'?" in result.err
+
+
+@pytest.mark.parametrize(
+    ("content", "refused"),
+    [
+        ("yes: true", "set 'yes'"),
+        ('"yes": true', "set 'yes'"),
+        ("memory: {forget: {yes: true}}", "set 'yes'"),
+        ("memory: {compact: {purge: true}}", "set 'purge'"),
+        ("memory: {gc: {older-than: 0s}}", "set 'older_than'"),
+        ("memory: {forget: {ids_from: all.txt}}", "set 'ids_from'"),
+        ("memory: {forget: {ids: [a, b]}}", "set 'ids'"),
+        ("memory: {forget: {since: 2026-05-01}}", "set 'since'"),
+        ("memory: {copy: {destination: elsewhere.mbc}}", "set 'destination'"),
+        ("query: {questions: [Who]}", "set 'questions'"),
+        ("encode: {corpus: [/etc]}", "set 'corpus'"),
+        ("adapter: ./evil", "set 'adapter'"),
+        ("query: {base_model: attacker/evil}", "set 'base_model'"),
+        ("evaluate: {predictions: /home/me/.bashrc}", "set 'predictions'"),
+        ("adapt: {output_directory: ../elsewhere}", "set 'output_directory'"),
+        ("quiet: true", "set 'quiet'"),
+        ("store: s3://bucket/theirs", "name a store outside this folder ('s3://bucket/theirs')"),
+        ("store: ../mine.mbc", "name a store outside this folder ('../mine.mbc')"),
+        ("store: link/mine.mbc", "name a store outside this folder ('link/mine.mbc')"),
+    ],
+)
+def test_a_file_that_nobody_named_cannot_consent_delete_load_or_write_elsewhere(
+    mbc: RunMbc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, refused: str
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "link").symlink_to(tmp_path)
+    monkeypatch.chdir(tmp_path / "here")
+    Path("mbc.yaml").write_text(content)
+    result = mbc("adapter", "list")
+    assert (result.code, result.out) == (ExitCode.USAGE, "")
+    assert result.err.splitlines() == [
+        f"error: mbc.yaml was found here but not named, so it may not {refused}",
+        "hint: to allow that, name it: mbc --config mbc.yaml ...",
+    ]
+    assert mbc("--config", "mbc.yaml", "adapter", "list").code == 0
+
+
+def test_every_option_of_a_command_is_one_that_a_file_nobody_named_may_set_or_one_that_it_may_not() -> None:
+    names = {str(option.name) for leaf in leaf_commands(build_command()).values() for option in leaf.params}
+    assert names >= SET_WITHOUT_ASKING
+    arguments = {
+        str(argument.name)
+        for leaf in leaf_commands(build_command()).values()
+        for argument in leaf.params
+        if argument.param_type_name == "argument"
+    }
+    assert not SET_WITHOUT_ASKING & (
+        arguments
+        | {"yes", "purge", "delete", "adapter", "base_model", "ids_from", "output_directory", "resume"}
+    )
+
+
+def test_a_file_that_was_read_without_being_named_is_told_unless_quiet(
+    mbc: RunMbc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mbc.yaml").write_text("batch_size: 3\n")
+    assert mbc("adapter", "list").err == "settings from mbc.yaml\n"
+    assert mbc("adapter", "list", "--quiet").err == ""
+    assert mbc("--quiet", "adapter", "list").err == ""
+    assert mbc("--config", "mbc.yaml", "adapter", "list").err == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("store: yes", "'store' is True"),
+        ("store: [[a]]", "'store' is [['a']]"),
+        ("batch_size: {a: 1}", "'batch_size' is {'a': 1}"),
+        ("encode: 3", "section 'encode' is 3"),
+        ("- a", "holds list at its top level"),
+        ("a: " + "[" * 500 + "]" * 500, "nests deeper than 64"),
+        (f"batch_size: {'9' * 5000}", "a number of 5,000 digits"),
+        ("batch_size: 99999999999999999999", "less than or equal to 2147483647"),
+        ("store: 2026-99-99", "not valid YAML"),
+        ("1: 2", "unknown key '1'"),
+        ("a: &a [x]\nb: *a", "alias"),
+        ("batch_size: 1" + " " * 2**20, "larger than 1,048,576 bytes"),
+    ],
+    ids=range(12),
+)
+def test_a_file_of_settings_that_makes_no_sense_is_one_clear_line(
+    mbc: RunMbc, tmp_path: Path, content: str, told: str
+) -> None:
+    (tmp_path / "c.yaml").write_text(content)
+    for arguments in (["encode", "-"], ["query", "Who?"]):
+        result = mbc("--config", tmp_path / "c.yaml", *arguments, "--store", tmp_path / "none.mbc")
+        assert result.code == ExitCode.USAGE
+        assert len([line for line in result.err.splitlines() if not line.startswith("hint: ")]) == 1
+        assert told in result.err
+    assert not (tmp_path / "none.mbc").exists()
+
+
+def test_yes_needs_no_quotes_in_a_file_that_was_named(
+    mbc: RunMbc, tmp_path: Path, adapter_directory: Path
+) -> None:
+    store = tmp_path / "s.mbc"
+    mbc("encode", "-", "--store", store, "--adapter", adapter_directory, stdin=b"The mill burnt down.\n")
+    (tmp_path / "c.yaml").write_text("memory:\n  forget:\n    yes: true\n")
+    done = mbc("--config", tmp_path / "c.yaml", "memory", "forget", "--until", "2026-01-01", "--store", store)
+    assert (done.code, done.err) == (0, "")
+    identifier = json.loads(mbc("memory", "list", "--json", "--store", store).out)["id"]
+    assert mbc("memory", "forget", identifier, "--store", store).code == ExitCode.USAGE
+    assert mbc("--config", tmp_path / "c.yaml", "memory", "forget", identifier, "--store", store).code == 0
+    (tmp_path / "c.yaml").write_text("yes: true\n")
+    assert mbc("--config", tmp_path / "c.yaml", "memory", "forget", identifier, "--store", store).code == 1
 
 
 @pytest.mark.slow

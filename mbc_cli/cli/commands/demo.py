@@ -9,13 +9,13 @@ from typing import Annotated
 import typer
 
 from mbc_cli.cli import output
-from mbc_cli.cli.options import Adapter, Device, Json
+from mbc_cli.cli.options import Adapter, Device, Json, count
 
 
 def demo(
-    documents: Annotated[int, typer.Option("--documents", min=1, help="News items to remember.")] = 1665,
-    questions: Annotated[int, typer.Option("--questions", min=1, help="Questions to ask about them.")] = 200,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Which news; the same seed, the same news.")] = 7,
+    documents: Annotated[int, count("--documents", "News items to remember.")] = 1665,
+    questions: Annotated[int, count("--questions", "Questions to ask about them.")] = 200,
+    seed: Annotated[int, count("--seed", "Which news; the same seed, the same news.", least=0)] = 7,
     held_out: Annotated[
         bool,
         typer.Option("--held-out-templates", help="Sentences and questions in forms training never showed."),

@@ -19,6 +19,7 @@ from mbc_cli.cli.options import (
     OnError,
     Quantize,
     Store,
+    count,
 )
 from mbc_cli.corpus.formats import Format
 from mbc_cli.errors import UsageError
@@ -36,14 +37,14 @@ def encode(
     store: Store = DEFAULT_STORE,
     adapter: Adapter = None,
     batch_size: BatchSize = 16,
-    commit_every: Annotated[int, typer.Option("--commit-every", min=1, help="Documents per commit.")] = 256,
+    commit_every: Annotated[int, count("--commit-every", "Documents per commit.")] = 256,
     window: Annotated[
         int | None,
-        typer.Option("--window", min=1, help="Tokens per passage; by default all that fit."),
+        count("--window", "Tokens per passage; by default all that fit."),
     ] = None,
     overlap: Annotated[
         int | None,
-        typer.Option("--overlap", min=0, help="Tokens that neighbours share; by default an eighth."),
+        count("--overlap", "Tokens that neighbours share; by default an eighth.", least=0),
     ] = None,
     on_error: OnError = "skip",
     keep_text: Annotated[

@@ -21,6 +21,7 @@ from mbc_cli.cli.options import (
     Json,
     OnError,
     Quantize,
+    count,
 )
 from mbc_cli.errors import UsageError
 
@@ -65,7 +66,7 @@ def evaluate(
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option("--limit", min=1, help="Only the first N documents, and the questions about them."),
+        count("--limit", "Only the first N documents, and the questions about them."),
     ] = None,
     bank_sizes: Annotated[
         str, typer.Option("--bank-sizes", metavar="N,N,...", help="Ask at these numbers of documents too.")

@@ -12,7 +12,7 @@ import typer
 from mbc_cli.cli import output
 from mbc_cli.cli.commands import memory_changes, memory_forget
 from mbc_cli.cli.memory_options import At, Since, Until, WhereOption, conditions, moment
-from mbc_cli.cli.options import DEFAULT_STORE, Json, Store
+from mbc_cli.cli.options import DEFAULT_STORE, Json, Store, count
 from mbc_cli.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -84,8 +84,8 @@ def list_documents(
     since: Since = None,
     until: Until = None,
     where: WhereOption = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many.")] = None,
-    offset: Annotated[int, typer.Option("--offset", min=0, help="Leave out so many first.")] = 0,
+    limit: Annotated[int | None, count("--limit", "At most so many.")] = None,
+    offset: Annotated[int, count("--offset", "Leave out so many first.", least=0)] = 0,
     at: At = None,
     json: Json = False,
 ) -> None:
@@ -169,7 +169,7 @@ def show(
 @app.command()
 def history(
     store: Store = DEFAULT_STORE,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many commits.")] = None,
+    limit: Annotated[int | None, count("--limit", "At most so many commits.")] = None,
     json: Json = False,
 ) -> None:
     """List commits, newest first, with what they changed and how well the codebooks fitted.

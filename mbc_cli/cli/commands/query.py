@@ -22,6 +22,7 @@ from mbc_cli.cli.options import (
     OnError,
     Quantize,
     Store,
+    count,
 )
 from mbc_cli.errors import ExitCode, InputError, UsageError
 
@@ -47,7 +48,7 @@ def query(
     ] = False,
     top_k: Annotated[
         int | None,
-        typer.Option("--top-k", min=1, help="Passages read per question; by default the adapter's."),
+        count("--top-k", "Passages read per question; by default the adapter's."),
     ] = None,
     require_memory: Annotated[
         bool,
