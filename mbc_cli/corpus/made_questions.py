@@ -76,6 +76,14 @@ _ASKS: dict[Kind, str] = {
 }
 
 
+_PATTERNS: tuple[tuple[re.Pattern[str], Kind], ...] = (
+    (_DATE, "date"),
+    (_NUMBER, "number"),
+    (_NAME, "name"),
+    (_THING, "thing"),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Gap:
     """A piece of a text that can be asked for; ``start`` and ``end`` are character offsets."""
@@ -125,7 +133,7 @@ def sentences(text: str) -> Iterator[str]:
 def gaps(sentence: str) -> list[Gap]:
     """What can be asked for in a sentence, in its order; pieces do not overlap."""
     taken: list[Gap] = []
-    for pattern, kind in ((_DATE, "date"), (_NUMBER, "number"), (_NAME, "name"), (_THING, "thing")):
+    for pattern, kind in _PATTERNS:
         for match in pattern.finditer(sentence):
             start, end = match.span()
             if kind == "name":

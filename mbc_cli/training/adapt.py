@@ -18,6 +18,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 
 from mbc_cli.corpus.documents import Document, Question
+from mbc_cli.corpus.made_questions import all_made_questions
 from mbc_cli.errors import (
     DeviceError,
     MissingPackageError,
@@ -91,8 +92,9 @@ def adapt(
     when an adapter that selects passages takes its memory to speak to a question.
 
     Args:
+        questions: may be empty where ``training.made_questions`` says how many to make of each document.
         validation: documents and questions that are not learned from; None holds out
-            ``training.validation_fraction`` of the documents.
+            ``training.validation_fraction`` of the documents. Without questions they are made as well.
         resume: continue the run in ``output_directory`` from its last checkpoint, if it has one.
         device: ``auto`` (the best there is, or the launcher's choice), ``cpu``, or the kind of a GPU.
         on_progress: called in the first process after every report and validation.
@@ -117,6 +119,9 @@ def adapt(
         set_seed(training.seed, device_specific=True)
 
         windows = Windows.of(model, tokenizers)
+        questions = [*questions, *_made(documents, training)]
+        if validation is not None and not validation[1]:
+            validation = (validation[0], _made(validation[0], training))
         if validation is None and training.validation_fraction:
             questions, held_out = hold_out(documents, questions, training.validation_fraction, training.seed)
             validation = (documents, held_out)
@@ -159,6 +164,12 @@ def adapt(
     finally:
         accelerator.end_training()
     return report
+
+
+def _made(documents: Sequence[Document], training: TrainingConfig) -> list[Question]:
+    """The questions that are made from the documents' own texts."""
+    count = training.made_questions
+    return all_made_questions(documents, per_document=count, seed=training.seed) if count else []
 
 
 def build_accelerator(

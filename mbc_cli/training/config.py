@@ -68,6 +68,9 @@ class TrainingConfig(FrozenConfig):
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     seed: int = Field(0, ge=0)
 
+    made_questions: int = Field(
+        0, ge=0, description="Questions made from each document's own text, beside those that are given."
+    )
     validate_every: int = Field(500, ge=1, description="Steps between validations.")
     validation_questions: int = Field(256, ge=1, description="Validation questions asked, drawn once.")
     validation_fraction: float = Field(

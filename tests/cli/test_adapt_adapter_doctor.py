@@ -179,3 +179,19 @@ def test_doctor_fails_where_the_store_cannot_be_read(
     result = mbc("doctor", "--store", tmp_path / "none.mbc", "--adapter", adapter_directory)
     assert result.code == ExitCode.FAILED
     assert "WRONG" in result.out
+
+
+def test_without_questions_some_are_made_and_can_be_seen_first(mbc: RunMbc, task: dict[str, str]) -> None:
+    Path(task["d.jsonl"]).write_text(
+        json.dumps({"id": "d", "text": "Mira Okafor opened the harbour museum in Lindholm in 1987."}) + "\n"
+    )
+    base = ["adapt", task["d.jsonl"], "--preset", task["tiny.yaml"], "--output", task["out"]]
+    shown = mbc(*base, "--show-questions", "9", "--json")
+    assert shown.code == 0
+    made = [json.loads(line) for line in shown.out.splitlines()]
+    assert 0 < len(made) <= 4
+    assert all(question["answers"][0] in Path(task["d.jsonl"]).read_text() for question in made)
+    assert not Path(task["out"]).exists()
+    fewer = mbc(*base, "--show-questions", "1", "--set", "training.made_questions=2")
+    assert fewer.out.count("\n") == 1
+    assert mbc(*base, "--set", "training.max_steps=1").code == 0

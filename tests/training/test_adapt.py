@@ -249,3 +249,18 @@ def test_the_report_and_the_card_say_what_was_learned_from(tmp_path: Path, confi
     )
     progress = json.loads((tmp_path / "out/training/checkpoints/step-00000002/progress.json").read_text())
     assert progress["step"] == 2
+
+
+def test_documents_without_questions_train_on_those_made_from_their_text(
+    tmp_path: Path, config: MemoryConfig
+) -> None:
+    training = tiny_training(max_steps=3, made_questions=2, validation_fraction=0.4)
+    report = adapt(config, training, documents(), [], None, tmp_path / "made", device="cpu")
+    assert 0 < report.questions <= 2 * len(documents())
+    assert report.validation_loss is not None
+
+
+def test_made_questions_stand_beside_those_that_are_given(tmp_path: Path, config: MemoryConfig) -> None:
+    alone = run(config, tmp_path / "given", tiny_training(max_steps=1))
+    both = run(config, tmp_path / "both", tiny_training(max_steps=1, made_questions=1))
+    assert alone.questions < both.questions <= alone.questions + len(documents())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +16,12 @@ from mbc_cli.cli.options import Device, Json, OnError
 from mbc_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from mbc_cli.corpus.documents import Document
+    from mbc_cli.training.config import TrainingConfig
     from mbc_cli.training.loop import ProgressReport
+
+MADE_QUESTIONS = 4
+"""Of each document, where none are given and the settings do not say how many."""
 
 
 def adapt(
@@ -29,7 +35,9 @@ def adapt(
     ],
     questions: Annotated[
         str | None,
-        typer.Option("--questions", metavar="FILE", help="Questions on them, with answers."),
+        typer.Option(
+            "--questions", metavar="FILE", help="Questions on them, with answers; else they are made."
+        ),
     ] = None,
     validation: Annotated[
         str | None, typer.Option("--validation", metavar="FILE", help="Documents to validate on.")
@@ -49,6 +57,10 @@ def adapt(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Such as training.epochs=3. Repeatable."),
     ] = None,
+    show_questions: Annotated[
+        int | None,
+        typer.Option("--show-questions", metavar="N", min=1, help="Show N that are made, and stop."),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint in --output.")
     ] = False,
@@ -62,9 +74,14 @@ def adapt(
     changes single keys. Metrics, and the best and last checkpoints, lie in the adapter's folder 'training'.
     Validation also calibrates when an adapter that selects passages takes its memory to speak to a question.
 
+    Without --questions they are made from the documents' own sentences, training.made_questions of each (4 if
+    that is not set): a name, number, date or thing is left out and asked for. With --questions both are used.
+
     Examples:
 
       mbc adapt docs.jsonl --questions questions.jsonl --preset distilgpt2 -o news-adapter
+
+      mbc adapt docs.jsonl --preset distilgpt2 -o news-adapter --show-questions 10
 
       mbc adapt train.csv --dataset streamingqa --preset gpt2-large --set training.epochs=10 -o adapter
 
@@ -78,14 +95,27 @@ def adapt(
     settings = load_preset(preset, assignments or [])
 
     bad = counted_bad_inputs(on_error)
-    data = load_dataset(dataset, documents=train, questions=questions, split="train", bad=bad)
+    data = load_dataset(
+        dataset, documents=train, questions=questions, split="train", bad=bad, needs_questions=False
+    )
+    training = settings.training
+    if not data.questions and not training.made_questions:
+        training = training.model_copy(update={"made_questions": MADE_QUESTIONS})
+    if show_questions is not None:
+        _show_questions(data.documents, training, show_questions, json)
+        return
     held_out = None
     if validation is not None:
-        loaded = load_dataset(dataset, documents=validation, questions=validation_questions, bad=bad)
+        loaded = load_dataset(
+            dataset, documents=validation, questions=validation_questions, bad=bad, needs_questions=False
+        )
         held_out = (loaded.documents, loaded.questions)
     elif validation_questions is not None:
         raise UsageError("--validation-questions is given without --validation", "name the documents too")
-    output.note(f"{len(data.documents):,} documents and {len(data.questions):,} questions to learn from")
+    made = f", and {training.made_questions} made from each document" if training.made_questions else ""
+    output.note(
+        f"{len(data.documents):,} documents and {len(data.questions):,} questions to learn from{made}"
+    )
 
     from mbc_cli.training.adapt import adapt as run
 
@@ -93,7 +123,7 @@ def adapt(
         on_progress = _shown(advance)
         report = run(
             settings.model,
-            settings.training,
+            training,
             data.documents,
             data.questions,
             held_out,
@@ -120,6 +150,21 @@ def adapt(
             "question, so queries always read it; mbc adapter calibrate does it with more documents"
         )
     exit_if_skipped(bad)
+
+
+def _show_questions(documents: Sequence[Document], training: TrainingConfig, count: int, json: bool) -> None:
+    """Write a sample of the questions that training would make."""
+    import random
+
+    from mbc_cli.corpus.made_questions import all_made_questions
+
+    made = all_made_questions(documents, per_document=training.made_questions, seed=training.seed)
+    sample = random.Random(training.seed).sample(made, min(count, len(made)))
+    for question in sample:
+        if json:
+            output.write_json(question)
+        else:
+            output.write(f"{question.question}\t{question.answers[0]}")
 
 
 def _shown(advance: output.Advance) -> Any:

@@ -28,6 +28,7 @@ def load_dataset(
     questions: str | Path | None = None,
     split: str = "validation",
     bad: BadInputs | None = None,
+    needs_questions: bool = True,
 ) -> QuestionDataset:
     """Load a dataset.
 
@@ -37,6 +38,7 @@ def load_dataset(
         questions: the file of questions, for ``jsonl`` only: the others hold theirs in the same file.
         split: which part to take from the hub.
         bad: counts records that cannot be used; by default the first one is fatal.
+        needs_questions: False where ``jsonl`` may come without its file of questions.
 
     Raises:
         UsageError: the name is unknown, or a file is missing or one too many.
@@ -44,7 +46,9 @@ def load_dataset(
     """
     counted = bad or BadInputs(on_error="fail")
     if name == "jsonl":
-        return generic.load(_text(documents), _text(questions), split, counted)
+        if questions is None and needs_questions:
+            raise UsageError("dataset jsonl needs documents and questions, and no questions are named")
+        return generic.load(_text(documents), _text(questions), counted)
     if name not in DATASETS:
         raise UsageError(f"unknown dataset {name!r}", nearest_hint(name, DATASETS))
     if questions is not None:

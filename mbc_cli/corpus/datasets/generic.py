@@ -10,12 +10,13 @@ from mbc_cli.corpus.readers import read_documents, read_questions
 from mbc_cli.errors import UsageError
 
 
-def load(documents: str | None, questions: str | None, split: str, bad: BadInputs) -> QuestionDataset:
-    """Load documents and questions; ``split`` is not used, each split is a pair of files."""
-    if documents is None or questions is None:
-        missing = "documents" if documents is None else "questions"
-        raise UsageError(f"dataset jsonl needs documents and questions, and no {missing} are named")
+def load(documents: str | None, questions: str | None, bad: BadInputs) -> QuestionDataset:
+    """Load documents and, where they are named, questions on them."""
+    if documents is None:
+        raise UsageError("dataset jsonl needs documents, and none are named")
     dataset = QuestionDataset("jsonl", documents=list(read_documents([documents], bad)))
+    if questions is None:
+        return dataset
     known = {document.id for document in dataset.documents}
     for question in read_questions([questions], bad):
         if unknown := [name for name in question.document_ids if name not in known]:
