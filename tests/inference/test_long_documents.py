@@ -1,0 +1,147 @@
+"""Long documents are tokenised in pieces: the passages are those of the whole text, with any tokenizer."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+import mbc_cli.corpus.passages as passages_module
+from mbc_cli.corpus.documents import Document
+from mbc_cli.corpus.passages import TokenOffsets, split_document, text_offsets
+from mbc_cli.inference.adapters import resolve_adapter
+from tests.support.tiny_models import SENTENCES, save_tokenizer
+
+PIECE, SHARED = 3000, 1000
+WORDS = " ".join(SENTENCES).split()
+OTHERS = [
+    "naïve",
+    "Zürich",
+    "東京都",
+    "🙂🙃",
+    "don't",
+    "3,141",
+    "x" * 30,
+    "-- ",
+    "\n\n",
+    "\t",
+    "   ",
+    "…",
+    "a\u0301",
+]
+
+
+def byte_level(directory: Path) -> Tokenizer:
+    save_tokenizer(directory, "causal")
+    return Tokenizer.from_file(str(directory / "tokenizer.json"))
+
+
+def bundled(directory: Path) -> Tokenizer:
+    """Strips the text and puts a space before it, so a piece's first and last tokens are its own."""
+    tokenizer = Tokenizer.from_file(
+        str(resolve_adapter("default").directory / "tokenizers/language/tokenizer.json")
+    )
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def unigram_with_metaspace(directory: Path) -> Tokenizer:
+    """As T5's: a space is a part of the word behind it, and the text begins with one."""
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.train_from_iterator(
+        SENTENCES, trainers.UnigramTrainer(vocab_size=150, unk_token="<unk>", special_tokens=["<unk>"])
+    )
+    return tokenizer
+
+
+def bpe_without_words(directory: Path) -> Tokenizer:
+    """As Llama 2's: merges know no words, but no merged token has a space behind a letter."""
+    tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    tokenizer.train_from_iterator(
+        SENTENCES, trainers.BpeTrainer(vocab_size=200, special_tokens=["<unk>"], show_progress=False)
+    )
+    tokenizer.pre_tokenizer = None
+    return tokenizer
+
+
+def word_piece(directory: Path) -> Tokenizer:
+    """As BERT's: spaces are in no token, and a word that is not known is one token, however long."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.train_from_iterator(
+        SENTENCES, trainers.WordPieceTrainer(vocab_size=200, special_tokens=["[UNK]"], show_progress=False)
+    )
+    return tokenizer
+
+
+TOKENIZERS = [byte_level, bundled, unigram_with_metaspace, bpe_without_words, word_piece]
+
+
+@pytest.fixture(params=TOKENIZERS, ids=lambda make: make.__name__)
+def offsets(request: pytest.FixtureRequest, tmp_path: Path) -> TokenOffsets:
+    make: Callable[[Path], Tokenizer] = request.param
+    tokenizer = make(tmp_path)
+    return lambda text: tokenizer.encode(text, add_special_tokens=False).offsets
+
+
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passages_module, "PIECE_CHARACTERS", PIECE)
+    monkeypatch.setattr(passages_module, "SHARED_CHARACTERS", SHARED)
+
+
+def random_text(seed: int, length: int) -> str:
+    generator = random.Random(seed)
+    words = []
+    while length > 0:
+        word = generator.choice(OTHERS if generator.random() < 0.2 else WORDS)
+        words.append(word if generator.random() < 0.05 else f"{word} ")
+        length -= len(words[-1])
+    return "".join(words)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_text_cut_in_pieces_has_the_passages_of_the_text_cut_at_once(
+    seed: int, offsets: TokenOffsets, small_pieces: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = Document("d", random_text(seed, 20_000 + 501 * seed))
+    asked: list[int] = []
+
+    def watched(text: str) -> object:
+        asked.append(len(text))
+        return offsets(text)
+
+    in_pieces = split_document(document, watched, window=31, overlap=5)
+    assert max(asked) == PIECE
+    assert len(asked) == len(range(SHARED, len(document.text), PIECE - SHARED))
+    monkeypatch.setattr(passages_module, "PIECE_CHARACTERS", len(document.text))
+    assert in_pieces == split_document(document, offsets, window=31, overlap=5)
+
+
+@pytest.mark.parametrize(
+    "word", ["x" * 9000, "xy" * 4600, " " * 9001, "Ünïcødé" * 1000, "7" * 8000, "🙂" * 7000]
+)
+def test_a_word_longer_than_a_piece_loses_no_character(
+    word: str, offsets: TokenOffsets, small_pieces: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = f"{SENTENCES[0]} {word} {SENTENCES[1]}"
+    in_pieces = text_offsets(text, offsets)
+    monkeypatch.setattr(passages_module, "PIECE_CHARACTERS", len(text))
+    at_once = text_offsets(text, offsets)
+    assert (np.diff(in_pieces[:, 0]) >= 0).all()
+    assert (np.diff(in_pieces[:, 1]) >= 0).all()
+    covered = [np.zeros(len(text) + 1, dtype=bool) for _ in range(2)]
+    for found, spans in zip(covered, (in_pieces, at_once), strict=True):
+        for start, end in spans:
+            found[start:end] = True
+    visible = np.array([not character.isspace() for character in text] + [False])
+    np.testing.assert_array_equal(covered[0] & visible, covered[1] & visible)
