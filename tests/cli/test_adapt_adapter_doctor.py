@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,8 @@ from transformers import PreTrainedTokenizerFast
 
 from mbc_cli.errors import ExitCode
 from mbc_cli.presets import preset_names
-from tests.support.run_mbc import RunMbc
+from mbc_cli.training.checkpoints import Checkpoints, read_metrics
+from tests.support.run_mbc import COMMAND, RunMbc, process_environment
 from tests.support.tiny_models import memory_config
 
 PARITY = Path(__file__).parents[1] / "fixtures" / "parity" / "gpt2"
@@ -85,6 +89,29 @@ def test_a_finished_adapter_is_not_overwritten(mbc: RunMbc, task: dict[str, str]
     again = mbc(*adapt_arguments(task))
     assert again.code == ExitCode.FAILED
     assert "already holds an adapter" in again.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_training_says_what_is_saved_and_goes_on_from_there(
+    number: signal.Signals, mbc: RunMbc, task: dict[str, str]
+) -> None:
+    arguments = [*adapt_arguments(task), "--set", "training.max_steps=100000"]
+    with subprocess.Popen(
+        [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=process_environment()
+    ) as process:
+        log = Path(task["out"], "training", "metrics.jsonl")
+        while not (log.exists() and len(read_metrics(log)) > 2):
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (128 + number, b"")
+    step = Checkpoints(Path(task["out"], "training", "checkpoints")).steps()[-1]
+    saved = f"a checkpoint of step {step} is saved in {task['out']}; go on from it with --resume"
+    assert err.decode().splitlines()[-2:] == [saved, "interrupted"]
+
+    resumed = mbc(*arguments, "--resume", "--set", "training.max_minutes=1e-6", "--json")
+    assert (resumed.code, json.loads(resumed.out)["steps"]) == (0, step)
 
 
 def test_adapt_tells_wrong_settings_before_it_loads_anything(mbc: RunMbc, task: dict[str, str]) -> None:

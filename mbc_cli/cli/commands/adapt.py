@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mbc_cli.cli import output
+from mbc_cli.cli import output, process
 from mbc_cli.cli.bad_input_report import counted_bad_inputs, exit_if_skipped
 from mbc_cli.cli.calibration_report import describe_calibration
 from mbc_cli.cli.options import Device, Json, OnError
@@ -119,7 +119,10 @@ def adapt(
 
     from mbc_cli.training.adapt import adapt as run
 
-    with output.progress("adapting", unit="steps") as advance:
+    with (
+        process.told_if_interrupted(lambda: _saved(output_directory)),
+        output.progress("adapting", unit="steps") as advance,
+    ):
         on_progress = _shown(advance)
         report = run(
             settings.model,
@@ -185,3 +188,13 @@ def _shown(advance: output.Advance) -> Any:
             output.detail(f"{place}: {learned[0]}")
 
     return on_progress
+
+
+def _saved(output_directory: Path) -> str:
+    """What an interrupted training leaves behind, and how it goes on."""
+    from mbc_cli.training.checkpoints import Checkpoints
+
+    steps = Checkpoints(output_directory / "training" / "checkpoints").steps()
+    if not steps:
+        return "no checkpoint was saved yet"
+    return f"a checkpoint of step {steps[-1]} is saved in {output_directory}; go on from it with --resume"
