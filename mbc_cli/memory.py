@@ -2,77 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Unpack
 
-from mbc_store import MemoryStore, StoreConfig
+from mbc_store import MemoryStore, StoreConfig, StoreExists, StoreNotFound
 
 from mbc_cli.corpus.documents import Document
-from mbc_cli.inference.adapters import Quantize, load_on, resolve_adapter
+from mbc_cli.errors import UsageError
+from mbc_cli.inference.adapters import Loading, load_on, resolve_adapter
 from mbc_cli.inference.answer import Answer, AnswerStream, Source
 from mbc_cli.inference.answerer import Answerer
-from mbc_cli.inference.bank import CodeBank, MemoryFilter
+from mbc_cli.inference.bank import CodeBank
 from mbc_cli.inference.encode import EncodeReport, encode, require_codes
 from mbc_cli.inference.forward import Windows
+from mbc_cli.inference.memory_filter import MemoryFilter, Time
 from mbc_cli.model.adapter import LoadedAdapter
 from mbc_cli.model.select.model import SelectMemoryModel
+from mbc_cli.reencode import KeptDocuments, ReencodeReport
+from mbc_cli.stored_documents import Moment, StoredDocuments
 
-At = str | datetime | None
 
-
-class Memory:
+class Memory(StoredDocuments):
     """Documents in, answers out.
 
     Example:
-        >>> memory = Memory.create("news.mbc")                                   # doctest: +SKIP
-        >>> memory.encode([Document(id="a", text="Mira Okafor opened the museum in Lindholm.")])
-        >>> memory.answer(["Who opened the museum?"])[0].text
+        >>> with Memory.create("news.mbc") as memory:                            # doctest: +SKIP
+        ...     memory.encode([Document(id="a", text="Mira Okafor opened the museum in Lindholm.")])
+        ...     memory.answer(["Who opened the museum?"])[0].text
 
-    The constructors load the adapter's model, which takes seconds; keep the object for many calls.
-    Codes and counts stay in memory between calls until the store changes. One thread at a time.
+    The constructors load the adapter's model, which takes seconds; keep the object for many calls. Codes and
+    counts stay in memory between calls until the store changes. Threads may share it: they take turns, and
+    while one encodes others get theirs after every commit. Many processes may have the same store open.
     """
 
-    def __init__(
-        self, store: MemoryStore, adapter: LoadedAdapter, *, adapter_name: str, at: At = None
-    ) -> None:
-        self.store = store
+    def __init__(self, store: MemoryStore, adapter: LoadedAdapter, *, adapter_name: str) -> None:
+        super().__init__(store)
         self.adapter_name = adapter_name
         self.model = adapter.model.eval()
         self.tokenizers = adapter.tokenizers
         self.calibration = adapter.calibration
-        self._at = at
         self._bank: CodeBank | None = None
+
+    # --- opening and closing -------------------------------------------------------------------------
 
     @classmethod
     def open(
         cls,
-        store: str | Path,
+        store: str | Path | MemoryStore,
         adapter: str | Path | None = None,
         *,
-        device: str = "auto",
-        quantize: Quantize | None = None,
-        base_model: str | None = None,
-        at: At = None,
+        at: Moment | None = None,
+        **loading: Unpack[Loading],
     ) -> Memory:
         """Open an existing store with the adapter that made it.
 
         Args:
+            store: where it is, or the store itself, opened already (``at`` does not apply then).
             adapter: a directory, a hub id or ``"default"``; None is the adapter the store was made with.
-            device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...; ``"auto"`` takes a GPU where there is one.
-            quantize: load the LLM in 4 or 8 bits (needs bitsandbytes).
-            base_model: another place of the adapter's LLM, such as a local copy.
             at: read the memory as of a snapshot, tag or time; it cannot be written then.
+            loading: see :class:`~mbc_cli.inference.adapters.Loading`.
 
         Raises:
             StoreError: there is no store, or another adapter made it (both are named).
             MbcError: the adapter or its LLM cannot be loaded.
         """
-        recorded = MemoryStore.open(store).config.adapter
-        location = resolve_adapter(recorded if adapter is None else adapter)
-        loaded = load_on(location, device, quantize, base_model)
-        opened = MemoryStore.open(store, fingerprint=loaded.model.fingerprint(), at=at)
-        return cls(opened, loaded, adapter_name=location.name, at=at)
+        opened = store if isinstance(store, MemoryStore) else MemoryStore.open(store, at=at)
+        location = resolve_adapter(opened.config.adapter if adapter is None else adapter)
+        loaded = load_on(location, **loading)
+        opened.require_fingerprint(loaded.model.fingerprint())
+        return cls(opened, loaded, adapter_name=location.name)
 
     @classmethod
     def create(
@@ -81,11 +80,9 @@ class Memory:
         adapter: str | Path | None = None,
         *,
         keep_text: bool = True,
-        device: str = "auto",
-        quantize: Quantize | None = None,
-        base_model: str | None = None,
         window: int | None = None,
         overlap: int | None = None,
+        **loading: Unpack[Loading],
     ) -> Memory:
         """Create an empty store for ``adapter`` (None is the bundled default); arguments as for :meth:`open`.
 
@@ -101,7 +98,7 @@ class Memory:
                 not fit it. No store is created then.
         """
         location = resolve_adapter(adapter)
-        loaded = load_on(location, device, quantize, base_model)
+        loaded = load_on(location, **loading)
         config = loaded.model.config
         require_codes(config)
         Windows.of(loaded.model, loaded.tokenizers, window, overlap)
@@ -121,16 +118,79 @@ class Memory:
         )
         return cls(created, loaded, adapter_name=location.name)
 
+    @classmethod
+    def open_or_create(
+        cls,
+        store: str | Path,
+        adapter: str | Path | None = None,
+        *,
+        keep_text: bool | None = None,
+        window: int | None = None,
+        overlap: int | None = None,
+        **loading: Unpack[Loading],
+    ) -> Memory:
+        """Open a store, or create it where there is none; of processes that do so at once one creates it.
+
+        Arguments and errors are those of :meth:`open` and :meth:`create`.
+
+        Raises:
+            UsageError: ``keep_text`` is given and the store was made otherwise.
+        """
+        try:
+            opened = MemoryStore.open(store)
+        except StoreNotFound:
+            try:
+                return cls.create(
+                    store,
+                    adapter,
+                    keep_text=keep_text is not False,
+                    window=window,
+                    overlap=overlap,
+                    **loading,
+                )
+            except StoreExists:
+                if not MemoryStore.exists(store):
+                    raise
+                opened = MemoryStore.open(store)  # another process has made it since
+        if keep_text is not None and keep_text != opened.config.keep_text:
+            kept = "keeps" if opened.config.keep_text else "does not keep"
+            raise UsageError(
+                f"{store} {kept} text, which is settled when a store is created",
+                "leave the option out, or use another store",
+            )
+        return cls.open(opened, adapter, **loading)
+
+    @classmethod
+    def reencode(
+        cls,
+        store: str | Path | MemoryStore,
+        destination: str | Path,
+        adapter: str | Path,
+        *,
+        batch_size: int = 16,
+        on_progress: Callable[[EncodeReport], None] | None = None,
+        **loading: Unpack[Loading],
+    ) -> ReencodeReport:
+        """Encode the kept texts of ``store`` with another adapter into a new memory; the old one stays.
+
+        An interrupted run is simply run again: it goes on where it stopped. The model of the old adapter is
+        not needed.
+
+        Raises:
+            StoreError: the store keeps no texts, or one of both cannot be read or written.
+            MbcError: the adapter or its LLM cannot be loaded.
+        """
+        kept = KeptDocuments(store if isinstance(store, MemoryStore) else MemoryStore.open(store))
+        with cls.open_or_create(destination, adapter, **loading) as target:
+            report = target.encode(kept, batch_size=batch_size, on_progress=on_progress)
+        return ReencodeReport(report, tuple(kept.without_text))
+
+    # --- encoding and answering ----------------------------------------------------------------------
+
     @property
     def selects(self) -> bool:
         """Whether the adapter reads selected passages, and so can rank and name its sources."""
         return isinstance(self.model, SelectMemoryModel)
-
-    @property
-    def document_count(self) -> int:
-        """Documents in the memory now."""
-        with self.store.snapshot() as snapshot:
-            return snapshot.document_count
 
     @property
     def context_width(self) -> int:
@@ -172,6 +232,7 @@ class Memory:
             window=window,
             overlap=overlap,
             on_progress=on_progress,
+            turn=self._turn,
         )
 
     def answer(
@@ -179,8 +240,8 @@ class Memory:
         questions: Sequence[str],
         *,
         top_k: int | None = None,
-        since: int | None = None,
-        until: int | None = None,
+        since: Time | None = None,
+        until: Time | None = None,
         where: Mapping[str, str] | None = None,
         threshold: float | None = None,
         require_memory: bool = False,
@@ -190,8 +251,7 @@ class Memory:
 
         Args:
             top_k: passages read per question, for adapters that select; None is the adapter's own number.
-            since, until: read only documents with ``since <= timestamp < until``, in microseconds since
-                the Unix epoch, UTC.
+            since, until: read only documents with ``since <= timestamp < until``.
             where: read only documents with this metadata.
             threshold: read the memory where the probability that it speaks to the question is at least this;
                 0 is always. None is the adapter's own, or always if it is not calibrated.
@@ -202,23 +262,23 @@ class Memory:
             ValueError: ``top_k`` is below 1, ``threshold`` is not in [0, 1], or a question is empty.
             MbcError: a question is too long; ``threshold`` is set and the adapter is not calibrated.
         """
-        rows = MemoryFilter(since, until, where or {})
-        return self._answerer(questions, top_k, threshold).answer(
-            questions,
-            rows=rows,
-            top_k=top_k,
-            threshold=threshold,
-            require_memory=require_memory,
-            batch_size=batch_size,
-        )
+        with self._turn():
+            return self._answerer(questions, top_k, threshold).answer(
+                questions,
+                rows=MemoryFilter.of(since, until, where),
+                top_k=top_k,
+                threshold=threshold,
+                require_memory=require_memory,
+                batch_size=_count("batch_size", batch_size),
+            )
 
-    def answer_stream(
+    def stream(
         self,
         question: str,
         *,
         top_k: int | None = None,
-        since: int | None = None,
-        until: int | None = None,
+        since: Time | None = None,
+        until: Time | None = None,
         where: Mapping[str, str] | None = None,
         threshold: float | None = None,
         require_memory: bool = False,
@@ -227,22 +287,39 @@ class Memory:
 
         The sources are known before the first piece; iterate the result for the text.
         """
-        rows = MemoryFilter(since, until, where or {})
-        return self._answerer([question], top_k, threshold).stream(
-            question, rows=rows, top_k=top_k, threshold=threshold, require_memory=require_memory
-        )
+        with self._turn():
+            stream = self._answerer([question], top_k, threshold).stream(
+                question,
+                rows=MemoryFilter.of(since, until, where),
+                top_k=top_k,
+                threshold=threshold,
+                require_memory=require_memory,
+            )
+        return AnswerStream(stream.known, self._in_turns(iter(stream)))
+
+    def _in_turns(self, pieces: Iterator[str]) -> Iterator[str]:
+        """``pieces``, each made when it is this thread's turn: others answer while one is being shown."""
+        while True:
+            with self._turn():
+                piece = next(pieces, None)
+            if piece is None:
+                return
+            yield piece
 
     def answer_without_memory(self, questions: Sequence[str], *, batch_size: int = 16) -> list[Answer]:
         """What the LLM answers by itself: no prefix, no KV-LoRA, nothing read."""
-        return self._answerer(questions).without_memory(questions, batch_size=batch_size)
+        with self._turn():
+            return self._answerer(questions).without_memory(
+                questions, batch_size=_count("batch_size", batch_size)
+            )
 
     def search(
         self,
         questions: Sequence[str],
         *,
         top_k: int = 5,
-        since: int | None = None,
-        until: int | None = None,
+        since: Time | None = None,
+        until: Time | None = None,
         where: Mapping[str, str] | None = None,
         batch_size: int = 16,
     ) -> list[tuple[Source, ...]]:
@@ -251,27 +328,44 @@ class Memory:
         Raises:
             MbcError: the adapter reads the whole bank and cannot rank passages.
         """
-        rows = MemoryFilter(since, until, where or {})
-        return self._answerer(questions, top_k).search(
-            questions, rows=rows, top_k=top_k, batch_size=batch_size
-        )
+        with self._turn():
+            return self._answerer(questions, top_k).search(
+                questions,
+                rows=MemoryFilter.of(since, until, where),
+                top_k=top_k,
+                batch_size=_count("batch_size", batch_size),
+            )
 
     def _answerer(
         self, questions: Sequence[str], top_k: int | None = None, threshold: float | None = None
     ) -> Answerer:
+        """What answers ``questions`` from the newest snapshot, once the arguments are known to be usable."""
         if isinstance(questions, str):
-            raise ValueError("questions is a string: give a list of questions")
-        if any(not question.strip() for question in questions):
-            raise ValueError("a question is empty: give the text of a question")
-        if top_k is not None and top_k < 1:
-            raise ValueError(f"top_k is {top_k}: it must be at least 1")
-        if threshold is not None and not 0 <= threshold <= 1:
-            raise ValueError(f"threshold is {threshold}: it is a probability and lies in [0, 1]")
+            raise UsageError("questions is a string: give a list of questions")
+        for question in questions:
+            if not isinstance(question, str):
+                raise UsageError(f"a question is of type {type(question).__name__}: give its text")
+            if not question.strip():
+                raise UsageError("a question is empty: give the text of a question")
+        if top_k is not None:
+            _count("top_k", top_k)
+        if threshold is not None and not (isinstance(threshold, float | int) and 0 <= threshold <= 1):
+            raise UsageError(f"threshold is {threshold!r}: it is a probability and lies in [0, 1]")
         snapshot = self.store.snapshot()
         if self._bank is not None and self._bank.snapshot.id == snapshot.id:
             snapshot.close()
         else:
-            if self._bank is not None:
-                self._bank.snapshot.close()
+            self._release()
             self._bank = CodeBank(snapshot, self.model.device)
         return Answerer(self.model, self.tokenizers, self._bank, self.calibration)
+
+    def _release(self) -> None:
+        if self._bank is not None:
+            self._bank.snapshot.close()
+            self._bank = None
+
+
+def _count(name: str, value: int) -> int:
+    if not isinstance(value, int) or value < 1:
+        raise UsageError(f"{name} is {value!r}: it must be a whole number, at least 1")
+    return value

@@ -28,16 +28,6 @@ At = Annotated[
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
-def moment(option: str, value: str | None) -> int | None:
-    """Microseconds since the Unix epoch of an option's value."""
-    from mbc_cli.corpus.times import parse_timestamp
-
-    try:
-        return parse_timestamp(value)
-    except ValueError as failure:
-        raise UsageError(f"{option} {failure}") from None
-
-
 def conditions(values: Sequence[str] | None) -> dict[str, str]:
     """``key=value`` options as a mapping."""
     parsed = {}

@@ -5,25 +5,58 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import date
 from typing import TypeAlias
+
+from mbc_cli.corpus.times import time_bound
+from mbc_cli.errors import UsageError
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Document:
-    """One text of the stream.
+    """One text of the stream. ``id`` names it for good: encoding another text under the same id replaces it.
 
-    ``timestamp`` is in microseconds since the Unix epoch, UTC. ``id`` names the document for good:
-    encoding another text under the same id replaces it.
+    Attributes:
+        timestamp: microseconds since the Unix epoch, UTC, or None.
+        metadata: a JSON object.
     """
 
     id: str
     text: str
-    title: str | None = None
-    timestamp: int | None = None
-    metadata: Mapping[str, JSON] = field(default_factory=dict)
+    title: str | None
+    timestamp: int | None
+    metadata: Mapping[str, JSON]
+
+    def __init__(
+        self,
+        id: str,
+        text: str,
+        title: str | None = None,
+        timestamp: str | date | int | None = None,
+        metadata: Mapping[str, JSON] | None = None,
+    ) -> None:
+        """``timestamp`` is text such as "2026-05-01" or a datetime, UTC without a zone; an int is what is kept.
+
+        Raises:
+            UsageError: a value is of another type, or ``timestamp`` is no time.
+        """
+        for name, value in (("id", id), ("text", text), ("title", title)):
+            if not isinstance(value, str) and (name != "title" or value is not None):
+                raise UsageError(f"a document's {name} is of type {type(value).__name__}; accepted: text")
+        if metadata is not None and not isinstance(metadata, Mapping):
+            raise UsageError(
+                f"a document's metadata is of type {type(metadata).__name__}; accepted: a mapping"
+            )
+        if not isinstance(timestamp, int):
+            timestamp = time_bound("a document's timestamp", timestamp)
+        object.__setattr__(self, "id", id)
+        object.__setattr__(self, "text", text)
+        object.__setattr__(self, "title", title)
+        object.__setattr__(self, "timestamp", timestamp)
+        object.__setattr__(self, "metadata", {} if metadata is None else metadata)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from numbers import Real
 
+from mbc_cli.errors import UsageError
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 ACCEPTED = (
@@ -79,6 +81,25 @@ def parse_timestamp(value: object) -> int | None:
     except (ValueError, OverflowError):
         raise ValueError(f"is {_shown(value)}, which is no time; accepted: {ACCEPTED}") from None
     return (moment - EPOCH) // MICROSECOND
+
+
+def time_bound(name: str, value: str | date | None) -> int | None:
+    """Return the microseconds since the Unix epoch, UTC, of a time that is text or a date.
+
+    Args:
+        name: what the caller calls it, for the message.
+
+    Raises:
+        UsageError: it is something else, or text that is no time.
+    """
+    if value is not None and not isinstance(value, str | date):
+        raise UsageError(
+            f"{name} is of type {type(value).__name__}; accepted: a datetime, or text ({ACCEPTED})"
+        )
+    try:
+        return parse_timestamp(value)
+    except ValueError as failure:
+        raise UsageError(f"{name} {failure}") from None
 
 
 def format_timestamp(microseconds: int) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -16,12 +17,13 @@ from mbc_store import StoredPassage
 from torch import Tensor
 
 from mbc_cli.corpus.documents import Document
-from mbc_cli.inference.adapters import Quantize, load_on, resolve_adapter
+from mbc_cli.inference.adapters import Loading, load_on, resolve_adapter
 from mbc_cli.inference.answer import Answer, Source
 from mbc_cli.inference.answerer import Answerer
-from mbc_cli.inference.bank import MemoryFilter, best_of
+from mbc_cli.inference.bank import best_of
 from mbc_cli.inference.encode import EncodeReport
 from mbc_cli.inference.forward import Windows, context_vectors
+from mbc_cli.inference.memory_filter import MemoryFilter
 from mbc_cli.memory import Memory
 from mbc_cli.model.adapter import read_description
 from mbc_cli.model.memory_model import MemoryModel, Prefix, QuestionEncoding
@@ -78,21 +80,14 @@ class VectorMemory:
         self._passages: list[StoredPassage] = []
 
     @classmethod
-    def load(
-        cls,
-        adapter: str | Path | None = None,
-        *,
-        device: str = "auto",
-        quantize: Quantize | None = None,
-        base_model: str | None = None,
-    ) -> VectorMemory:
+    def load(cls, adapter: str | Path | None = None, **loading: Unpack[Loading]) -> VectorMemory:
         """An empty memory for an adapter, found as ``Memory.create`` finds it.
 
         Raises:
             MbcError: the adapter or its LLM cannot be loaded.
         """
         location = resolve_adapter(adapter)
-        loaded = load_on(location, device, quantize, base_model)
+        loaded = load_on(location, **loading)
         return cls(loaded.model, loaded.tokenizers, adapter_name=location.name)
 
     @staticmethod

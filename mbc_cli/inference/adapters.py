@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 from mbc_cli.errors import AdapterError, DeviceError
 
@@ -53,20 +53,39 @@ def resolve_adapter(adapter: str | Path | None = None) -> AdapterLocation:
     )
 
 
-def load_on(
-    location: AdapterLocation,
-    device: str,
-    quantize: Quantize | None = None,
-    base_model: str | None = None,
-) -> LoadedAdapter:
-    """Load the adapter's model on ``device``, where ``"auto"`` is a GPU if there is one.
+class Loading(TypedDict, total=False):
+    """How to load an adapter's model.
+
+    Attributes:
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...; by default ``"auto"``, a GPU where there is one.
+        quantize: load the LLM in 4 bits (``"nf4"``) or 8 (``"int8"``); needs bitsandbytes.
+        base_model: where the adapter's LLM is, if not where the adapter says: a directory or hub id.
+    """
+
+    device: str
+    quantize: Quantize | None
+    base_model: str | None
+
+
+def load_adapter(adapter: str | Path | None = None, **loading: Unpack[Loading]) -> LoadedAdapter:
+    """Load the model and tokenizers of ``adapter``: a directory, a hub id, or None for the bundled default.
 
     Raises:
         MbcError: the adapter, its LLM or the device is not to be had.
     """
+    return load_on(resolve_adapter(adapter), **loading)
+
+
+def load_on(
+    location: AdapterLocation,
+    device: str = "auto",
+    quantize: Quantize | None = None,
+    base_model: str | None = None,
+) -> LoadedAdapter:
+    """Load the model of an adapter that was found; see :class:`Loading` and :func:`load_adapter`."""
     import torch
 
-    from mbc_cli.model.adapter import load_adapter
+    from mbc_cli.model import adapter
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -75,7 +94,9 @@ def load_on(
     except (RuntimeError, AssertionError) as error:  # unknown name, no such GPU, built without CUDA
         reason = str(error).strip().partition("\n")[0]
         raise DeviceError(f"device {device!r} cannot be used: {reason}", "use cpu or auto") from error
-    return load_adapter(location.directory, base_model_override=base_model, device=device, quantize=quantize)
+    return adapter.load_adapter(
+        location.directory, base_model_override=base_model, device=device, quantize=quantize
+    )
 
 
 def _bundled_directory() -> Path:

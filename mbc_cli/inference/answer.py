@@ -63,28 +63,28 @@ class Answer:
 class AnswerStream:
     """An answer on its way: iterate it for pieces of text, then read :attr:`answer`.
 
-    Everything but the text is known at once; there are no pieces where the answer has ``abstained``.
+    ``known`` is everything but the text, at once. There are no pieces where the answer has ``abstained``.
     """
 
-    def __init__(self, begun: Answer, pieces: Iterator[str]) -> None:
-        self._begun = begun
+    def __init__(self, known: Answer, pieces: Iterator[str]) -> None:
+        self.known = known
         self._pieces = pieces
         self._text = ""
 
     @property
     def sources(self) -> tuple[Source, ...]:
         """The passages read."""
-        return self._begun.sources
+        return self.known.sources
 
     @property
     def from_memory(self) -> bool:
         """Whether the memory speaks to the question."""
-        return self._begun.from_memory
+        return self.known.from_memory
 
     @property
     def abstained(self) -> bool:
         """Whether there will be no text because it does not."""
-        return self._begun.abstained
+        return self.known.abstained
 
     def __iter__(self) -> Iterator[str]:
         for piece in self._pieces:
@@ -96,4 +96,4 @@ class AnswerStream:
         """The whole answer; what has not been iterated yet is generated now."""
         for _ in self:
             pass
-        return replace(self._begun, text=self._text)
+        return replace(self.known, text=self._text)

@@ -18,7 +18,8 @@ from torch import Tensor
 from mbc_cli.batching import batched
 from mbc_cli.errors import AdapterError, InputError
 from mbc_cli.inference.answer import Answer, AnswerStream, Source
-from mbc_cli.inference.bank import Bank, MemoryFilter
+from mbc_cli.inference.bank import Bank
+from mbc_cli.inference.memory_filter import MemoryFilter
 from mbc_cli.model.calibration import Calibration
 from mbc_cli.model.memory_model import MemoryModel, Prefix, QuestionEncoding
 from mbc_cli.model.select.model import SelectMemoryModel

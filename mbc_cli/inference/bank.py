@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from mbc_store import Snapshot, StoredPassage
 from torch import Tensor
 
+from mbc_cli.inference.memory_filter import MemoryFilter
 from mbc_cli.model.memory_model import Prefix, QuestionEncoding
 from mbc_cli.model.select.model import SelectMemoryModel
 from mbc_cli.model.whole_bank.model import WholeBankMemoryModel
@@ -21,22 +21,6 @@ ROWS_READ = 16384
 ROWS_SCORED = 2048
 # Codes up to this many bytes stay in memory from the second reading on; larger banks are always streamed.
 CACHED_CODE_BYTES = 512 * 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryFilter:
-    """Which documents may be read: those with ``since <= timestamp < until`` and all of ``where``'s metadata.
-
-    Times are microseconds since the Unix epoch, UTC. The empty filter is every document.
-    """
-
-    since: int | None = None
-    until: int | None = None
-    where: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def is_empty(self) -> bool:
-        return self.since is None and self.until is None and not self.where
 
 
 class Bank(Protocol):

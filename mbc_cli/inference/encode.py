@@ -7,7 +7,8 @@ at most the chunk it was in, and running it again skips everything already store
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -16,7 +17,7 @@ import torch
 from mbc_store import DocumentRecord, MemoryStore
 
 from mbc_cli.corpus.documents import Document, document_digest
-from mbc_cli.errors import AdapterError
+from mbc_cli.errors import AdapterError, UsageError
 from mbc_cli.inference.forward import Windows, context_vectors
 from mbc_cli.model.config import MemoryConfig
 from mbc_cli.model.memory_model import MemoryModel
@@ -54,6 +55,7 @@ def encode(
     window: int | None = None,
     overlap: int | None = None,
     on_progress: Callable[[EncodeReport], None] | None = None,
+    turn: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> EncodeReport:
     """Store the codes of ``documents``; an id already stored with equal content costs no forward pass.
 
@@ -66,25 +68,30 @@ def encode(
         window: longest passage in tokens; None is all the adapter reads.
         overlap: tokens that neighbouring passages share; None is an eighth of the window.
         on_progress: called with the report so far after every commit.
+        turn: entered while the model and the store are in use, and left while documents are read.
 
     Raises:
         MbcError: the adapter has no quantiser, so there are no codes to store.
-        UsageError: ``window`` or ``overlap`` does not fit the adapter.
-        ValueError: ``batch_size`` or ``commit_every`` is below 1, or ``overlap`` is not under half the
-            window.
+        UsageError: ``window`` or ``overlap`` does not fit the adapter, ``batch_size`` or ``commit_every`` is
+            below 1, or ``documents`` are not documents.
         StoreError: the store cannot be written. Everything committed before stays.
     """
     if batch_size < 1 or commit_every < 1:
-        raise ValueError(f"batch_size={batch_size} and commit_every={commit_every}: both must be at least 1")
+        raise UsageError(f"batch_size={batch_size} and commit_every={commit_every}: both must be at least 1")
+    if isinstance(documents, str | bytes | Mapping | Document) or not isinstance(documents, Iterable):
+        raise UsageError(
+            f"documents is of type {type(documents).__name__}", "give a list of Document(id=..., text=...)"
+        )
     require_codes(model.config)
     windows = Windows.of(model, tokenizers, window, overlap)
     start = time.perf_counter()
     report = EncodeReport(seconds=0.0)
     for chunk in _chunks(documents, commit_every):
-        changed = _changed(store, chunk)
-        records = encode_records(model, tokenizers, changed, windows=windows, batch_size=batch_size)
-        with store.transaction(f"encode {len(records)} documents") as transaction:
-            transaction.upsert(records)
+        with turn():
+            changed = _changed(store, chunk)
+            records = encode_records(model, tokenizers, changed, windows=windows, batch_size=batch_size)
+            with store.transaction(f"encode {len(records)} documents") as transaction:
+                transaction.upsert(records)
         counts = transaction.counts
         report = replace(
             report,
@@ -181,6 +188,10 @@ def _chunks(documents: Iterable[Document], size: int) -> Iterator[list[Document]
     chunk: dict[str, Document] = {}
     characters = 0
     for document in documents:
+        if not isinstance(document, Document):
+            raise UsageError(
+                f"a document is of type {type(document).__name__}", "give Document(id=..., text=...) for each"
+            )
         chunk[document.id] = document
         characters += len(document.text)
         if len(chunk) >= size or characters >= CHUNK_CHARACTERS:

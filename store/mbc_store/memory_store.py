@@ -92,9 +92,18 @@ class MemoryStore:
         """
         repository = Repository.open(Location.parse(location))
         store = cls(repository, None if at is None else history.resolve(repository, at))
-        if fingerprint is not None and fingerprint != store.config.fingerprint:
-            _refuse_fingerprint(store.location, store.config, fingerprint)
+        if fingerprint is not None:
+            store.require_fingerprint(fingerprint)
         return store
+
+    def require_fingerprint(self, fingerprint: str) -> None:
+        """Check that the adapter of this fingerprint may read and write the store.
+
+        Raises:
+            FingerprintMismatch: made with another adapter; names both and the ways out.
+        """
+        if fingerprint != self.config.fingerprint:
+            _refuse_fingerprint(self.location, self.config, fingerprint)
 
     @staticmethod
     def exists(location: Where) -> bool:

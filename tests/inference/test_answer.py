@@ -70,7 +70,7 @@ def test_a_batch_of_questions_equals_one_by_one(memory: Memory) -> None:
 def test_a_streamed_answer_is_the_answer(memory: Memory) -> None:
     memory.encode(numbered_documents(6))
     for question in QUESTIONS:
-        stream = memory.answer_stream(question)
+        stream = memory.stream(question)
         pieces = list(stream)
         assert all(pieces)
         assert "".join(pieces) == memory.answer([question])[0].text
@@ -95,12 +95,15 @@ def test_an_empty_memory_leaves_the_llm_untouched_and_says_so(memory: Memory) ->
 
 
 def test_a_stream_left_half_read_does_not_switch_kv_lora_off(memory: Memory) -> None:
-    stream = memory.answer_stream(QUESTIONS[0])  # of an empty memory, so without KV-LoRA
+    stream = memory.stream(QUESTIONS[0])  # of an empty memory, so without KV-LoRA
     next(iter(stream), None)
     memory.encode(numbered_documents(6))
     answers = memory.answer(QUESTIONS)
     del stream
     assert answers == memory.answer(QUESTIONS)
+
+
+TWO, SEVEN = (f"1970-01-01T00:00:00.{number:06}Z" for number in (2, 7))
 
 
 def test_filters_read_only_the_documents_that_match(
@@ -116,8 +119,8 @@ def test_filters_read_only_the_documents_that_match(
     narrow = Memory.create(tmp_path / "narrow.mbc", adapter_directory, device="cpu")
     narrow.encode([documents[4]])
 
-    assert memory.answer(QUESTIONS, since=2, until=7) == only.answer(QUESTIONS)
-    assert memory.answer(QUESTIONS, since=2, until=7, where={"source": "b"}) == narrow.answer(QUESTIONS)
+    assert memory.answer(QUESTIONS, since=TWO, until=SEVEN) == only.answer(QUESTIONS)
+    assert memory.answer(QUESTIONS, since=TWO, until=SEVEN, where={"source": "b"}) == narrow.answer(QUESTIONS)
     assert not memory.answer(QUESTIONS[:1], where={"source": "nowhere"})[0].from_memory
 
 

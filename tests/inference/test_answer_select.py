@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import numpy as np
 import pytest
 import torch
@@ -151,7 +153,10 @@ def test_forgotten_and_replaced_passages_are_never_selected(select_memory: Memor
 
 def test_filters_select_only_among_the_documents_that_match(select_memory: Memory) -> None:
     select_memory.encode(DOCUMENTS)
-    for sources in select_memory.search(QUESTIONS, top_k=1000, since=3, until=17, where={"source": "b"}):
+    first, last = (datetime(1970, 1, 1, microsecond=number) for number in (3, 17))
+    for sources in select_memory.search(
+        QUESTIONS, top_k=1000, since=first, until=last, where={"source": "b"}
+    ):
         assert {source.document_id for source in sources} == {"d4", "d7", "d10", "d13", "d16"}
     nothing = select_memory.answer(QUESTIONS, where={"source": "nowhere"})
     assert not any(answer.from_memory or answer.sources for answer in nothing)
@@ -160,7 +165,7 @@ def test_filters_select_only_among_the_documents_that_match(select_memory: Memor
 
 def test_a_streamed_answer_names_its_sources_before_its_text(select_memory: Memory) -> None:
     select_memory.encode(DOCUMENTS)
-    stream = select_memory.answer_stream(QUESTIONS[0])
+    stream = select_memory.stream(QUESTIONS[0])
     (answer,) = select_memory.answer(QUESTIONS[:1])
     assert stream.sources == answer.sources
     assert "".join(stream) == answer.text

@@ -72,7 +72,9 @@ def fetch(name: Name, json: Json = False) -> None:
 def path(name: Name) -> None:
     """Print the folder of an LLM that is in the cache; exit code 1 if it has not been fetched.
 
-    Example:
+    Examples:
+
+      mbc base path smollm2-135m-instruct
 
       ls "$(mbc base path smollm2-135m-instruct)"
     """

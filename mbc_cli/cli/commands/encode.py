@@ -96,13 +96,27 @@ def encode(
     bad = counted_bad_inputs(on_error)
     names = FieldNames(id_field, text_field, title_field, timestamp_field)
     documents = read_documents(corpus, bad, names=names, format=format)
-    if not MemoryStore.exists(store):
+    new = not MemoryStore.exists(store)
+    if new:
         from mbc_cli.inference.encode import prefetched
 
-        documents = prefetched(
-            documents, commit_every=commit_every
-        )  # an early end must not leave an empty store
-    memory = _open_or_create(store, adapter, keep_text, device, base_model, quantize, window, overlap)
+        # An early end must not leave an empty store.
+        documents = prefetched(documents, commit_every=commit_every)
+
+    from mbc_cli.memory import Memory
+
+    memory = Memory.open_or_create(
+        store,
+        adapter,
+        keep_text=keep_text,
+        window=window,
+        overlap=overlap,
+        device=device,
+        base_model=base_model,
+        quantize=quantize,
+    )
+    if new:
+        output.note(f"new store {store} for adapter {memory.adapter_name}")
     shown = 0
     with (
         process.told_if_interrupted(lambda: f"{shown:,} documents are stored; run it again to go on"),
@@ -138,43 +152,6 @@ def encode(
     else:
         _say(report, store, memory)
     exit_if_skipped(bad)
-
-
-def _open_or_create(
-    store: str,
-    adapter: str | None,
-    keep_text: bool | None,
-    device: str,
-    base_model: str | None,
-    quantize: Quantize,
-    window: int | None,
-    overlap: int | None,
-) -> Memory:
-    from mbc_store import MemoryStore
-
-    from mbc_cli.memory import Memory
-
-    if not MemoryStore.exists(store):
-        memory = Memory.create(
-            store,
-            adapter,
-            keep_text=keep_text is not False,
-            device=device,
-            base_model=base_model,
-            quantize=quantize,
-            window=window,
-            overlap=overlap,
-        )
-        output.note(f"new store {store} for adapter {memory.adapter_name}")
-        return memory
-    memory = Memory.open(store, adapter, device=device, base_model=base_model, quantize=quantize)
-    if keep_text is not None and keep_text != memory.store.config.keep_text:
-        kept = "keeps" if memory.store.config.keep_text else "does not keep"
-        raise UsageError(
-            f"{store} {kept} text, which is settled when a store is created",
-            "leave the option out, or use another store",
-        )
-    return memory
 
 
 def _say(report: EncodeReport, store: str, memory: Memory) -> None:

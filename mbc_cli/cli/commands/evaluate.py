@@ -7,7 +7,7 @@ from enum import StrEnum
 from json import dumps
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -27,6 +27,7 @@ from mbc_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from mbc_cli.evaluation.vector_memory import AnyMemory
+    from mbc_cli.inference.adapters import Loading
 
 
 class Dataset(StrEnum):
@@ -122,10 +123,11 @@ def evaluate(
     # Not before the input is known to be readable: these take seconds to import.
     from mbc_cli.evaluation.protocol import evaluate as run
     from mbc_cli.evaluation.report import as_json, predictions_as_json, table
+    from mbc_cli.inference.adapters import Loading
 
     kept = "" if store is None else f"; what was encoded stays in {store}, and running it again goes on"
     with process.told_if_interrupted(lambda: f"nothing was scored{kept}"), ExitStack() as cleanup:
-        loading = _Loading(device=device, base_model=base_model, quantize=quantize)
+        loading = Loading(device=device, base_model=base_model, quantize=quantize)
         memory = _memory(adapter, store, loading, cleanup)
         output.note(f"{len(stream):,} documents, adapter {memory.adapter_name}")
         result = run(
@@ -146,14 +148,6 @@ def evaluate(
     exit_if_skipped(bad)
 
 
-class _Loading(TypedDict):
-    """How to load the adapter's model."""
-
-    device: str
-    base_model: str | None
-    quantize: Literal["nf4", "int8"] | None
-
-
 def _sizes(text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",") if part.strip()]
@@ -163,22 +157,21 @@ def _sizes(text: str) -> list[int]:
         ) from None
 
 
-def _memory(adapter: str | None, store: str | None, loading: _Loading, cleanup: ExitStack) -> AnyMemory:
+def _memory(adapter: str | None, store: str | None, loading: Loading, cleanup: ExitStack) -> AnyMemory:
     """The memory to evaluate: in ``store``, in a temporary one, or in vectors where there are no codes."""
     from mbc_store import MemoryStore
 
     from mbc_cli.evaluation.vector_memory import VectorMemory
     from mbc_cli.memory import Memory
 
-    if store is not None and MemoryStore.exists(store):
-        return Memory.open(store, adapter, **loading)
-    if VectorMemory.is_needed(adapter):
+    if (store is None or not MemoryStore.exists(store)) and VectorMemory.is_needed(adapter):
         if store is not None:
             raise UsageError(
                 "the adapter has no quantiser: its bank is vectors in memory and cannot be kept in a store",
                 "leave out --store",
             )
         return VectorMemory.load(adapter, **loading)
+    if store is not None:
+        return Memory.open_or_create(store, adapter, **loading)
     directory = cleanup.enter_context(TemporaryDirectory(prefix="mbc-evaluate-"))
-    bank = Path(directory) / "bank.mbc" if store is None else store
-    return Memory.create(bank, adapter, keep_text=store is not None, **loading)
+    return Memory.create(Path(directory) / "bank.mbc", adapter, keep_text=False, **loading)

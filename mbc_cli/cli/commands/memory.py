@@ -11,7 +11,7 @@ import typer
 
 from mbc_cli.cli import output
 from mbc_cli.cli.commands import memory_changes, memory_forget
-from mbc_cli.cli.memory_options import At, Since, Until, WhereOption, conditions, moment
+from mbc_cli.cli.memory_options import At, Since, Until, WhereOption, conditions
 from mbc_cli.cli.options import DEFAULT_STORE, Json, Store, count
 from mbc_cli.errors import ExitCode
 
@@ -99,17 +99,17 @@ def list_documents(
     """
     from mbc_store import MemoryStore
 
-    first, last, wanted = moment("--since", since), moment("--until", until), conditions(where)
-    with MemoryStore.open(store, at=at).snapshot() as snapshot:
-        found = snapshot.iter_matching(first, last, wanted)
-        chosen = islice(found, offset, None if limit is None else offset + limit)
-        if json:
-            for document in chosen:
-                output.write_json(_summary(document))
-        else:
-            columns = ["id", "title", "time", "passages", "metadata"]
-            rows = [list(_summary(document).values()) for document in chosen]
-            output.write_table(columns, rows)
+    from mbc_cli.stored_documents import StoredDocuments
+
+    stored = StoredDocuments(MemoryStore.open(store, at=at))
+    found = stored.documents(since=since, until=until, where=conditions(where))
+    chosen = islice(found, offset, None if limit is None else offset + limit)
+    if json:
+        for document in chosen:
+            output.write_json(_summary(document))
+    else:
+        columns = ["id", "title", "time", "passages", "metadata"]
+        output.write_table(columns, [list(_summary(document).values()) for document in chosen])
 
 
 def _summary(document: StoredDocument) -> dict[str, Any]:

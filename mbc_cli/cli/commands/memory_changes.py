@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,8 +18,11 @@ from mbc_cli.cli.memory_options import (
 from mbc_cli.cli.options import DEFAULT_STORE, BatchSize, Device, Json, Store
 from mbc_cli.errors import ExitCode
 
+if TYPE_CHECKING:
+    from mbc_cli.inference.encode import EncodeReport
 
-def tell(fields: dict[str, Any], json: bool) -> None:
+
+def write_result(fields: dict[str, Any], json: bool) -> None:
     """Write what a command did."""
     if json:
         output.write_json(fields)
@@ -48,9 +50,9 @@ def tag(
     opened = MemoryStore.open(store)
     if delete:
         opened.delete_tag(name)
-        tell({"deleted": name}, json)
+        write_result({"deleted": name}, json)
     else:
-        tell({"tag": name, "snapshot": opened.tag(name, at)}, json)
+        write_result({"tag": name, "snapshot": opened.tag(name, at)}, json)
 
 
 def rollback(
@@ -77,12 +79,12 @@ def rollback(
     plan: dict[str, Any] = {"documents_undone": len(change.added), "documents_returning": len(change.removed)}
     plan |= {"documents_changing_back": len(change.changed), "snapshot": change.before}
     if dry_run:
-        tell(plan, json)
+        write_result(plan, json)
         return
     if change.before != change.after:
         gone, back = len(change.added), len(change.removed) + len(change.changed)
         output.confirm(f"Roll back to {to}: {gone} documents go, {back} return?", yes=yes)
-    tell(plan | asdict(opened.rollback(change.before)), json)
+    write_result(plan | asdict(opened.rollback(change.before)), json)
 
 
 def compact(
@@ -110,7 +112,7 @@ def compact(
     if purge:
         plan |= {"commits_deleted": found.commits, "tags_deleted": list(found.tags)}
     if dry_run:
-        tell(plan, json)
+        write_result(plan, json)
         return
     if purge:
         tags = f" and {len(found.tags)} tags" if found.tags else ""
@@ -119,7 +121,7 @@ def compact(
         )
     done = opened.compact(purge=purge)
     fields = {"rows_removed": done.rows_removed, "purged": done.purged}
-    tell(fields | (asdict(done.collected) if done.collected else {}), json)
+    write_result(fields | (asdict(done.collected) if done.collected else {}), json)
 
 
 def gc(
@@ -150,11 +152,11 @@ def gc(
     cutoff = datetime.now(UTC) - keep
     expiring = sum(commit.time < cutoff and not commit.tags for commit in opened.history()[1:])
     if dry_run:
-        tell({"commits_expiring": expiring}, json)
+        write_result({"commits_expiring": expiring}, json)
         return
     if expiring:
         output.confirm(f"Let {expiring} commits go?", yes=yes)
-    tell(asdict(opened.gc(older_than=keep)), json)
+    write_result(asdict(opened.gc(older_than=keep)), json)
 
 
 def import_(
@@ -177,7 +179,7 @@ def import_(
         opened = MemoryStore.open(store)
     else:
         opened = MemoryStore.create(store, read_header(folder))
-    tell(asdict(opened.import_from(folder)), json)
+    write_result(asdict(opened.import_from(folder)), json)
 
 
 def copy(
@@ -205,7 +207,7 @@ def copy(
 
     copied = MemoryStore.open(store, at=at).copy_to(destination)
     with copied.snapshot() as snapshot:
-        tell({"documents": snapshot.document_count, "destination": destination}, json)
+        write_result({"documents": snapshot.document_count, "destination": destination}, json)
 
 
 def merge(
@@ -223,7 +225,7 @@ def merge(
     """
     from mbc_store import MemoryStore
 
-    tell(asdict(MemoryStore.open(store).merge(MemoryStore.open(source))), json)
+    write_result(asdict(MemoryStore.open(store).merge(MemoryStore.open(source))), json)
 
 
 def repair(
@@ -245,7 +247,7 @@ def repair(
     plan = MemoryStore.plan_repair(store)
     fields = asdict(plan)
     if plan.action == "none" or dry_run:
-        tell(fields, json)
+        write_result(fields, json)
         return
     lost = "an unknown number of" if plan.lost_documents is None else str(plan.lost_documents)
     output.confirm(
@@ -255,7 +257,7 @@ def repair(
         yes=yes,
     )
     MemoryStore.repair(store, plan)
-    tell(fields, json)
+    write_result(fields, json)
 
 
 def reencode(
@@ -281,44 +283,30 @@ def reencode(
 
       mbc memory reencode news-2.mbc --store news.mbc --adapter ./better-adapter --device cuda --json
     """
-    from mbc_store import MemoryStore, StoreError
+    from mbc_store import MemoryStore
 
-    from mbc_cli.corpus.documents import Document
     from mbc_cli.memory import Memory
 
     opened = MemoryStore.open(store)
-    if not opened.config.keep_text:
-        raise StoreError(
-            f"{store} keeps no texts, so it cannot be encoded anew", "encode the original documents"
+    with opened.snapshot() as snapshot:
+        total = snapshot.document_count
+    with output.progress("encoding", total=total) as advance:
+        shown = 0
+
+        def on_progress(report: EncodeReport) -> None:
+            nonlocal shown
+            advance(report.documents - shown)
+            shown = report.documents
+
+        done = Memory.reencode(
+            opened, destination, adapter, batch_size=batch_size, on_progress=on_progress, device=device
         )
-    target = (
-        Memory.open(destination, adapter, device=device)
-        if MemoryStore.exists(destination)
-        else Memory.create(destination, adapter, device=device)
-    )
-    with opened.snapshot() as snapshot, output.progress("encoding", total=snapshot.document_count) as advance:
-        without_text: list[str] = []
-
-        def texts() -> Iterator[Document]:
-            for stored in snapshot.iter_documents():
-                if stored.text:
-                    yield Document(stored.id, stored.text, stored.title, stored.timestamp, stored.metadata)
-                else:
-                    without_text.append(stored.id)
-                    output.warn(f"document {stored.id!r} has no text left")
-
-        done = 0
-
-        def on_progress(report: Any) -> None:
-            nonlocal done
-            now = report.added + report.replaced + report.unchanged
-            advance(now - done)
-            done = now
-
-        report = target.encode(texts(), batch_size=batch_size, on_progress=on_progress)
+    for identifier in done.without_text:
+        output.warn(f"document {identifier!r} has no text left")
+    report = done.encoded
     counts = {"added": report.added, "replaced": report.replaced, "unchanged": report.unchanged}
-    tell(counts | {"without_text": len(without_text)}, json)
-    if without_text:
+    write_result(counts | {"without_text": len(done.without_text)}, json)
+    if done.without_text:
         raise typer.Exit(ExitCode.SKIPPED_INPUT)
 
 

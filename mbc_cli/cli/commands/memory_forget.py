@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from mbc_cli.batching import batched
 from mbc_cli.cli import output
-from mbc_cli.cli.commands.memory_changes import tell
-from mbc_cli.cli.memory_options import DryRun, Since, Until, WhereOption, Yes, conditions, moment
+from mbc_cli.cli.commands.memory_changes import write_result
+from mbc_cli.cli.memory_options import DryRun, Since, Until, WhereOption, Yes, conditions
 from mbc_cli.cli.options import DEFAULT_STORE, Json, Store
 from mbc_cli.errors import ExitCode, UsageError
 
-FORGET_AT_ONCE = 10_000
 UNKNOWN_IDS_NAMED = 20
 
 
@@ -52,39 +51,28 @@ def forget(
     """
     from mbc_store import MemoryStore
 
-    first, last, wanted = moment("--since", since), moment("--until", until), conditions(where)
-    filtered = first is not None or last is not None or bool(wanted)
-    named = list(dict.fromkeys((ids or []) + (_read_ids(ids_from) if ids_from is not None else [])))
-    if (bool(named) or ids_from is not None) == filtered:
-        problem = "both ids and conditions are given" if filtered else "nothing says what to forget"
-        raise UsageError(problem, "give ids or --ids-from, or else --since, --until and --where")
-    opened = MemoryStore.open(store)
-    with opened.snapshot() as snapshot:
-        found = snapshot.matching_ids(first, last, wanted) if filtered else snapshot.find(named)
-        total = snapshot.document_count
-    chosen = list(found)
-    missing = [] if filtered else [identifier for identifier in named if identifier not in found]
-    if missing and not ignore_missing:
-        _name_missing(missing, store)
-    if chosen and not dry_run:
-        output.confirm(f"Forget {len(chosen)} of {total} documents?", yes=yes)
+    from mbc_cli.stored_documents import StoredDocuments
+
+    named = ids if ids_from is None else [*(ids or []), *_read_ids(ids_from)]
+    stored = StoredDocuments(MemoryStore.open(store))
+    found = stored.forget(named, since=since, until=until, where=conditions(where), dry_run=True)
+    if found.missing and not ignore_missing:
+        _name_missing(found.missing, store)
     forgotten = 0
-    if not dry_run:
-        for some in batched(chosen, FORGET_AT_ONCE):
-            with opened.transaction("forget", "forget") as transaction:
-                transaction.forget(some)
-            forgotten += transaction.counts.forgotten
+    if found.ids and not dry_run:
+        output.confirm(f"Forget {len(found.ids)} of {stored.document_count} documents?", yes=yes)
+        forgotten = len(stored.forget(found.ids).ids)
     if dry_run and not json:
-        for identifier in chosen:
+        for identifier in found.ids:
             output.write(identifier)
     else:
-        fields: dict[str, Any] = {"forgotten": forgotten, "not_found": len(missing)}
-        tell(fields | ({"would_forget": chosen} if dry_run else {}), json)
-    if missing and not ignore_missing:
+        fields: dict[str, Any] = {"forgotten": forgotten, "not_found": len(found.missing)}
+        write_result(fields | ({"would_forget": found.ids} if dry_run else {}), json)
+    if found.missing and not ignore_missing:
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _name_missing(missing: list[str], store: str) -> None:
+def _name_missing(missing: Sequence[str], store: str) -> None:
     for identifier in missing if output.is_verbose() else missing[:UNKNOWN_IDS_NAMED]:
         output.warn(f"{store} holds no document {identifier!r}")
     if len(missing) > UNKNOWN_IDS_NAMED and not output.is_verbose():

@@ -11,7 +11,7 @@ import typer
 
 from mbc_cli.cli import output
 from mbc_cli.cli.bad_input_report import counted_bad_inputs, exit_if_skipped
-from mbc_cli.cli.memory_options import At, Since, Until, WhereOption, conditions, moment
+from mbc_cli.cli.memory_options import At, Since, Until, WhereOption, conditions
 from mbc_cli.cli.options import (
     DEFAULT_STORE,
     Adapter,
@@ -105,23 +105,20 @@ def query(
     """
     from mbc_store import MemoryStore
 
+    from mbc_cli.inference.memory_filter import MemoryFilter
+
     if stream and json:
         raise UsageError("--stream shows text and --json writes JSON", "leave one of them out")
-    choice = _Choice(
-        top_k,
-        moment("--since", since),
-        moment("--until", until),
-        conditions(where),
-        threshold,
-        require_memory,
-    )
+    choice = _Choice(top_k, since, until, conditions(where), threshold, require_memory)
     bad = counted_bad_inputs(on_error)
     asked = _from_stdin(bad) if questions == ["-"] else _from_arguments(questions)
-    MemoryStore.open(store, at=at)  # a wrong path is told before torch is imported, which takes seconds
+    # Wrong times and paths are told before torch is imported, which takes seconds.
+    MemoryFilter.of(choice.since, choice.until)
+    opened = MemoryStore.open(store, at=at)
 
     from mbc_cli.memory import Memory
 
-    memory = Memory.open(store, adapter, device=device, quantize=quantize, base_model=base_model, at=at)
+    memory = Memory.open(opened, adapter, device=device, quantize=quantize, base_model=base_model)
     if memory.adapter_name == "default":
         output.note(
             "answering with the bundled default adapter (mbc adapter info default says what it can do)"
@@ -159,8 +156,8 @@ class _Choice:
     """Which documents may be read, how many passages, and when."""
 
     top_k: int | None
-    since: int | None
-    until: int | None
+    since: str | None
+    until: str | None
     where: dict[str, str]
     threshold: float | None
     require_memory: bool
@@ -182,8 +179,8 @@ class _Show:
             fields = asdict(answer)
             text = fields.pop("text")
             identity = {} if question.id is None else {"id": question.id}
-            told = {"question": fields.pop("question"), "answer": None if answer.abstained else text}
-            output.write_json(identity | told | fields)
+            result = {"question": fields.pop("question"), "answer": None if answer.abstained else text}
+            output.write_json(identity | result | fields)
             return
         if not answer.abstained or not self.single:  # line n belongs to question n
             output.write(answer.text)
@@ -230,7 +227,7 @@ def _answers(
 
 
 def _stream_one(memory: Memory, question: _Asked, choice: _Choice, show: _Show) -> None:
-    pieces = memory.answer_stream(question.text, **asdict(choice))
+    pieces = memory.stream(question.text, **asdict(choice))
     show.before(question, pieces)
     for piece in pieces:
         output.write(piece, end="")
