@@ -38,7 +38,7 @@ class Document:
         timestamp: str | date | int | None = None,
         metadata: Mapping[str, JSON] | None = None,
     ) -> None:
-        """``timestamp`` is text such as "2026-05-01" or a datetime, UTC without a zone; an int is what is kept.
+        """``timestamp`` is text such as 2026-05-01 or a datetime, UTC without a zone; an int is what is kept.
 
         Raises:
             UsageError: a value is of another type, or ``timestamp`` is no time.
