@@ -44,7 +44,7 @@ def encode_chunk(values: np.ndarray, spec: ArraySpec) -> bytes:
         body = bytes(_zstd.encode(np.ascontiguousarray(values)))
     else:
         body = _encode_numbers(values, spec)
-    return body + google_crc32c.value(body).to_bytes(_CHECKSUM_BYTES, "little")
+    return body + int(google_crc32c.value(body)).to_bytes(_CHECKSUM_BYTES, "little")
 
 
 def decode_chunk(data: bytes, spec: ArraySpec) -> np.ndarray:
@@ -59,7 +59,7 @@ def decode_chunk(data: bytes, spec: ArraySpec) -> np.ndarray:
     shape = (spec.rows_per_chunk, *spec.tail)
     try:
         if spec.dtype == "str":
-            values = _utf8.decode(_zstd.decode(body))
+            values: np.ndarray = _utf8.decode(_zstd.decode(body))
         elif spec.dtype == "bool":
             values = np.frombuffer(_zstd.decode(body), dtype=np.bool_)
         else:

@@ -80,7 +80,8 @@ class Columns:
     @property
     def runs(self) -> list[dict[str, Any]]:
         """The id index's runs (store/mbc_store/id_index.py)."""
-        return self._attributes.get("index_runs", [])
+        runs: list[dict[str, Any]] = self._attributes.get("index_runs", [])
+        return runs
 
     def set_header(self, lengths: Lengths, runs: Sequence[dict[str, Any]] | None = None) -> None:
         """Replace the lengths, and the index's runs if given, in the root attributes; grow arrays to fit."""

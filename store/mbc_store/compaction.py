@@ -175,7 +175,8 @@ def compact(source: Columns, session: icechunk.Session, salvage: Salvage | None 
 def _emptied(source: Columns, session: icechunk.Session) -> Columns:
     """The arrays of an empty store in ``session``, whatever was there."""
     group = zarr.open_group(session.store, mode="a")
-    for run in group.attrs.get("index_runs", []):
+    runs: Any = group.attrs.get("index_runs", [])
+    for run in runs:
         wait(session.store.delete_dir(f"index/{run['name']}"))
     create_arrays(group, source.config)
     group.update_attributes(new_attributes(source.config))

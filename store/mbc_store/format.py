@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import zarr
@@ -257,7 +257,7 @@ def codec_names(spec: ArraySpec) -> list[str]:
 
 def _codecs(
     spec: ArraySpec,
-) -> tuple[list[ArrayArrayCodec], ArrayBytesCodec | str, list[BytesBytesCodec]]:
+) -> tuple[list[ArrayArrayCodec], ArrayBytesCodec | Literal["auto"], list[BytesBytesCodec]]:
     """Filters, serializer and compressors for Zarr."""
     if spec.dtype in ("str", "bool"):
         return [], "auto", [ZstdCodec(level=ZSTD_LEVEL), Crc32cCodec()]
@@ -279,7 +279,7 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def create_array(group: zarr.Group, path: str, rows: int, spec: ArraySpec) -> zarr.Array:
+def create_array(group: zarr.Group, path: str, rows: int, spec: ArraySpec) -> zarr.Array[Any]:
     """An array of ``rows`` rows of fill values, replacing one of that path."""
     with quiet():
         filters, serializer, compressors = _codecs(spec)

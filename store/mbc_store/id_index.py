@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 
@@ -33,12 +34,12 @@ def _touched(fence: np.ndarray, hashes: np.ndarray) -> list[int]:
     return sorted({chunk for a, b in spans for chunk in range(a, b + 1)})
 
 
-def _path(run: dict, part: str) -> str:
+def _path(run: dict[str, Any], part: str) -> str:
     return f"index/{run['name']}/{part}"
 
 
-def _count(run: dict) -> int:
-    return run["stop"] - run["start"]
+def _count(run: dict[str, Any]) -> int:
+    return int(run["stop"] - run["start"])
 
 
 def hash_ids(ids: Iterable[str]) -> np.ndarray:
@@ -52,7 +53,7 @@ class IdIndex:
 
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
-        self._runs: list[dict] = list(columns.runs)
+        self._runs: list[dict[str, Any]] = list(columns.runs)
         for run in self._runs:
             columns.specs[_path(run, "fence")] = _FENCE
             columns.specs[_path(run, "entry")] = _ENTRY
@@ -100,7 +101,7 @@ class IdIndex:
                 found.append(entries[_among(entries[:, 0], hashes), 1])
         return np.unique(np.concatenate(found)).astype(np.int64)
 
-    def update(self) -> list[dict]:
+    def update(self) -> list[dict[str, Any]]:
         """Bring the runs up to the documents of the columns if the tail has outgrown its bound."""
         documents = self._columns.lengths.documents
         if documents - self.indexed > TAIL:
@@ -110,7 +111,7 @@ class IdIndex:
             self._merge(level)
         return self._runs
 
-    def rebuild(self) -> list[dict]:
+    def rebuild(self) -> list[dict[str, Any]]:
         """One run over everything, whatever is there."""
         level = 0
         while self._columns.lengths.documents > TAIL * GROWTH ** (level + 1):

@@ -85,7 +85,7 @@ def _best_plan(repository: Repository, head: str | None) -> RepairPlan:
         )
         if snapshot_id == head:
             problems = tuple(found)
-            if not found:
+            if session and not found:
                 documents = Columns(session, location).lengths.alive
                 return RepairPlan("none", snapshot_id, documents, 0, 0, 0, 0)
         plan = _plan(repository, session, snapshot_id, bool(found), snapshot_id == head, age)

@@ -139,7 +139,9 @@ class Snapshot:
             return alive
         first_rows = self.columns.all("documents/first_row")
         passages = np.diff(first_rows, append=self.row_count)
-        return alive & np.repeat(matching_documents(self.columns, since, until, where), passages)
+        matching = matching_documents(self.columns, since, until, where)
+        selected: np.ndarray = alive & np.repeat(matching, passages)
+        return selected
 
     def matching_ids(
         self,
