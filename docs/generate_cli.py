@@ -40,11 +40,11 @@ memory:
     limit: 20
 ```
 
-A `mbc.yaml` that is merely found may have come with a download. A line on stderr says that it was read, and it may
-only set how work is done and shown, and a store inside its folder:
+A `mbc.yaml` that is merely found may have come with a download. A line on stderr says that it was read, and
+it may only set how work is done and shown, and a store inside its folder:
 {", ".join(f"`{name}`" for name in sorted(SET_WITHOUT_ASKING))}.
-Any other key, such as `yes`, `purge`, `adapter` or an argument, ends in an error that names it; to allow it, name the
-file (`mbc --config mbc.yaml ...`).
+Any other key, such as `yes`, `purge`, `adapter` or an argument, ends in an error that names it; to allow it,
+name the file (`mbc --config mbc.yaml ...`).
 """
 
 
