@@ -121,15 +121,14 @@ class StoredDocuments:
         named = _distinct(ids or ())
         with self._turn():
             with self.store.snapshot() as snapshot:
+                present = snapshot.find(named)
+                found = [each for each in named if each in present]
                 if ids is None:
                     found = snapshot.matching_ids(chosen.since, chosen.until, chosen.where)
-                else:
-                    found = list(snapshot.find(named))
             for batch in [] if dry_run else batched(found, IDS_PER_COMMIT):
                 with self.store.transaction("forget", "forget") as transaction:
                     transaction.forget(batch)
-        unknown = set(named).difference(found)
-        return Forgotten(tuple(found), tuple(each for each in named if each in unknown))
+        return Forgotten(tuple(found), tuple(each for each in named if each not in present))
 
     def info(self) -> StoreInfo:
         """What the memory holds and weighs."""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from mbc_cli import __version__
 from mbc_cli.errors import DISTRIBUTION, install_hint
 from tests.support.run_mbc import process_environment
 
@@ -66,7 +67,7 @@ def test_the_hints_name_this_distribution_and_extras_that_it_has() -> None:
 
 def test_the_wheel_holds_the_two_packages_whole_and_nothing_else(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    metadata = f"mbc_memory-{PROJECT['version']}.dist-info"
+    metadata = f"mbc_memory-{__version__}.dist-info"
     assert {name.partition("/")[0] for name in names} == {"mbc_cli", "mbc_store", metadata}
     sources = {
         str(path.relative_to(package.parent))

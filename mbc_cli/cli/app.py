@@ -17,10 +17,9 @@ from typing import Annotated, Any, NoReturn
 import typer
 from mbc_store.errors import StoreError
 
-from mbc_cli import reporting
+from mbc_cli import __version__, reporting
 from mbc_cli.cli import output, process, settings
 from mbc_cli.errors import (
-    DISTRIBUTION,
     ExitCode,
     InternalError,
     MbcError,
@@ -176,9 +175,7 @@ def _wrong_usage(failure: Any) -> UsageError:
 
 def _show_version(value: bool) -> None:
     if value:
-        from importlib.metadata import version
-
-        output.write(f"mbc {version(DISTRIBUTION)}")
+        output.write(f"mbc {__version__}")
         raise typer.Exit
 
 

@@ -17,7 +17,9 @@ import pytest
 from mbc_store import MemoryStore
 
 from mbc_cli.errors import ExitCode
+from mbc_cli.memory import Memory
 from tests.support.run_mbc import COMMAND, RunMbc, process_environment, run_process
+from tests.support.tiny_memories import CountedCalls, numbered_documents
 
 DOCUMENTS = [
     {
@@ -393,3 +395,29 @@ def test_a_bar_is_drawn_only_on_a_terminal(corpus: Path, tmp_path: Path, adapter
     piped = run_process(*arguments, "--store", tmp_path / "piped.mbc")
     assert "encoding" not in piped.err
     assert "\x1b" not in piped.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["encode", "CORPUS"],
+        ["query", "Who opened the museum?"],
+        ["query", "Who opened the museum?", "--at", "2999-01-01"],
+        ["memory", "list"],
+        ["memory", "forget", "d1", "--yes"],
+        ["memory", "show", "d2"],
+        ["memory", "info"],
+        ["evaluate", "--documents", "CORPUS", "--questions", "QUESTIONS"],
+    ],
+    ids=" ".join,
+)
+def test_a_command_opens_its_store_once(
+    mbc: RunMbc, memory: Memory, tmp_path: Path, arguments: list[str]
+) -> None:
+    memory.encode(numbered_documents(3))
+    files = {"CORPUS": tmp_path / "corpus.jsonl", "QUESTIONS": tmp_path / "questions.jsonl"}
+    files["CORPUS"].write_text(json.dumps({"id": "d9", "text": "Jonas Weil stepped down."}))
+    files["QUESTIONS"].write_text(json.dumps({"id": "q", "question": "Who?", "answers": ["Jonas Weil"]}))
+    with CountedCalls(MemoryStore, "open") as opened:
+        done = mbc(*(files.get(each, each) for each in arguments), "--store", tmp_path / "memory.mbc")
+    assert (done.code, opened.count) == (0, 1), done.err
