@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from mbc_store.errors import StoreError
+from mbc_store.errors import StoreError, StoreWarning
 
 from mbc_cli import __version__, reporting
 from mbc_cli.cli import output, process, settings
@@ -119,6 +119,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """
     output.tolerate_any_text()
     reporting.listen(output)
+    warnings.showwarning = lambda message, *_, **__: output.warn(str(message))
     try:
         # Not in Typer's standalone mode, which shows errors in boxes of its own.
         code = build_command().main(args=arguments, prog_name="mbc", standalone_mode=False)
@@ -257,8 +258,9 @@ def _set_verbosity(quiet: bool, verbose: bool) -> None:
     )
     output.set_verbosity(level)
     if not verbose:
-        # Libraries warn and draw bars as they like; ours is the only voice on stderr.
+        # Libraries warn and draw bars as they like; ours is the only voice on stderr, and the store's.
         warnings.simplefilter("ignore")
+        warnings.filterwarnings("always", category=StoreWarning)
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("HF_HUB_VERBOSITY", "error")

@@ -21,6 +21,8 @@ from mbc_store.errors import (
     StoreNotFound,
     StoreReadOnly,
     StoreUnreachable,
+    StoreUnsafe,
+    StoreWarning,
 )
 
 if TYPE_CHECKING:
@@ -62,6 +64,8 @@ __all__ = [
     "StoreNotFound",
     "StoreReadOnly",
     "StoreUnreachable",
+    "StoreUnsafe",
+    "StoreWarning",
     "StoredDocument",
     "StoredPassage",
     "Transaction",

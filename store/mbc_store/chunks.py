@@ -12,10 +12,11 @@ from typing import Any
 
 import google_crc32c
 import numpy as np
-from numcodecs import VLenUTF8, Zstd
+import zstandard
+from numcodecs import VLenUTF8
 from pcodec import ChunkConfig, DeltaSpec, ModeSpec, PagingSpec, standalone
 
-from mbc_store.errors import DamagedChunk
+from mbc_store.errors import DamagedChunk, InvalidRecord
 from mbc_store.format import PCO_LEVEL, UNORDERED_LEVEL, ZSTD_LEVEL, ArraySpec
 
 _CHECKSUM_BYTES = 4
@@ -27,7 +28,6 @@ TEXT_BYTES = 64
 """What a text weighs in memory beyond its characters."""
 Key = tuple[str, int]
 """Path of the array, number of the chunk."""
-_zstd = Zstd(level=ZSTD_LEVEL)
 _utf8 = VLenUTF8()
 
 
@@ -39,9 +39,9 @@ def empty_chunk(spec: ArraySpec) -> np.ndarray:
 def encode_chunk(values: np.ndarray, spec: ArraySpec) -> bytes:
     """Compressed bytes of a whole chunk, with its CRC-32C at the end (little endian)."""
     if spec.dtype == "str":
-        body = bytes(_zstd.encode(_utf8.encode(values)))
+        body = _compress(_utf8.encode(values), spec)
     elif spec.dtype == "bool":
-        body = bytes(_zstd.encode(np.ascontiguousarray(values)))
+        body = _compress(np.ascontiguousarray(values).tobytes(), spec)
     else:
         body = _encode_numbers(values, spec)
     return body + int(google_crc32c.value(body)).to_bytes(_CHECKSUM_BYTES, "little")
@@ -59,14 +59,40 @@ def decode_chunk(data: bytes, spec: ArraySpec) -> np.ndarray:
     shape = (spec.rows_per_chunk, *spec.tail)
     try:
         if spec.dtype == "str":
-            values: np.ndarray = _utf8.decode(_zstd.decode(body))
+            values: np.ndarray = _utf8.decode(_texts(body, spec))
         elif spec.dtype == "bool":
-            values = np.frombuffer(_zstd.decode(body), dtype=np.bool_)
+            values = np.frombuffer(_decompress(body, spec), dtype=np.bool_)
         else:
             return _decode_numbers(body, spec)
         return values.reshape(shape)
-    except (ValueError, RuntimeError, UnicodeDecodeError) as error:
+    except (ValueError, RuntimeError, zstandard.ZstdError) as error:
         raise DamagedChunk(str(error)) from error
+
+
+def _compress(data: bytes, spec: ArraySpec) -> bytes:
+    if len(data) > spec.chunk_bytes:
+        raise InvalidRecord(
+            f"{spec.rows_per_chunk} neighbouring texts come to {len(data):,} bytes, a store holds "
+            f"{spec.chunk_bytes:,} of them",
+            "cut long documents into several",
+        )
+    return zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(data)
+
+
+def _decompress(body: bytes, spec: ArraySpec) -> bytes:
+    """What a frame holds; one that claims more than a chunk may have is refused before memory is taken."""
+    claimed = zstandard.frame_content_size(body)
+    if claimed > spec.chunk_bytes:
+        raise DamagedChunk(f"it claims {claimed:,} bytes, more than {spec.chunk_bytes:,}")
+    return zstandard.ZstdDecompressor().decompress(body, max_output_size=spec.chunk_bytes)
+
+
+def _texts(body: bytes, spec: ArraySpec) -> bytes:
+    """What numcodecs decodes; it takes memory for as many texts as the first four bytes claim."""
+    data, count = _decompress(body, spec), spec.rows_per_chunk * spec.columns
+    if int.from_bytes(data[:4], "little") != count:
+        raise DamagedChunk(f"it holds other than {count} texts")
+    return data
 
 
 def _encode_numbers(values: np.ndarray, spec: ArraySpec) -> bytes:
@@ -119,7 +145,7 @@ def decode_attributes(metadata: bytes) -> dict[str, Any]:
     try:
         document = json.loads(metadata)
         attributes = document["attributes"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedChunk(f"the header is not valid: {error}") from error
     if not isinstance(attributes, dict):
         raise DamagedChunk("the header's attributes are not an object")
@@ -163,7 +189,12 @@ class ChunkCache:
         for key in [key for key in self._chunks if not wanted(key)]:
             self.drop(key)
 
+    @property
+    def full(self) -> bool:
+        """Whether ``trim`` would drop something."""
+        return self._bytes > CACHED_BYTES
+
     def trim(self) -> None:
         """Keep within ``CACHED_BYTES``. Not done by ``put``: what one read needs must stay until it ends."""
-        while self._bytes > CACHED_BYTES:
+        while self.full:
             self.drop(next(iter(self._chunks)))

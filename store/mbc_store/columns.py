@@ -7,6 +7,7 @@ Zarr's general indexing costs milliseconds of computing for each, which would be
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -33,15 +34,18 @@ from mbc_store.format import (
     StoreConfig,
     array_specs,
     capacity,
+    check_values,
     counts_spec,
     create_array,
-    quiet,
     read_attributes,
 )
 from mbc_store.waiting import wait
 
 CHUNKS_PER_BLOCK = 64
 CHUNKS_AT_ONCE = 256
+BYTES_AT_ONCE = 256 * 2**20
+SPARE_BYTES = 65536
+"""What packing can add to a chunk that cannot be packed."""
 _PROTOTYPE = default_buffer_prototype()
 
 
@@ -97,13 +101,17 @@ class Columns:
             self._attributes["index_runs"] = list(runs)
 
     def _resize(self, prefix: str, rows: int) -> None:
-        with quiet():
-            group = zarr.open_group(self._store, mode="r+")
-            for path, spec in self.specs.items():
-                if path.startswith(prefix):
-                    array = group[path]
-                    assert isinstance(array, zarr.Array)
-                    array.resize((rows, *spec.tail))
+        paths = [path for path in self.growing if path.startswith(prefix)]
+        keys = [f"{path}/zarr.json" for path in paths]
+        resized = []
+        for path, data in zip(paths, self._fetch(keys), strict=True):
+            try:
+                metadata = json.loads(data or b"")
+                metadata["shape"][0] = rows
+            except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+                raise self._damaged(f"the metadata of {path} is damaged: {error}") from error
+            resized.append(json.dumps(metadata).encode())
+        self._send(zip(keys, resized, strict=True))
 
     def rows_of(self, path: str) -> int:
         """Rows written to a growing array."""
@@ -121,42 +129,72 @@ class Columns:
         return [None if buffer is None else buffer.to_bytes() for buffer in buffers]
 
     def load(self, keys: Iterable[Key]) -> list[Key]:
-        """Bring chunks into the cache, many at once; those that were not there.
+        """Bring chunks into the cache, many at once, as long as it has room; those that were not there.
 
         A header that claims more rows than there are chunks ends in an error at the first missing one.
         """
         loaded: list[Key] = []
         wanted = (key for key in keys if key not in self._cache and key not in self._changed)
-        while missing := list(dict.fromkeys(islice(wanted, CHUNKS_AT_ONCE))):
+        while missing := self._affordable(dict.fromkeys(islice(wanted, CHUNKS_AT_ONCE))):
             found = self._fetch(map(self._storage_key, missing))
             for key, data in zip(missing, found, strict=True):
                 self._cache.put(key, self._decode(key, data))
-            loaded += missing
+                loaded.append(key)
+                if self._cache.full:
+                    return loaded
         return loaded
 
+    def _affordable(self, keys: Iterable[Key]) -> list[Key]:
+        """The first of ``keys``, as many as fit into memory by the bytes they claim to have.
+
+        Raises:
+            StoreCorrupt: one claims more than any chunk of its array can have.
+        """
+        keys = list(keys)
+        with translated(self._location):
+            sizes = wait(_all(self._size(self._storage_key(key)) for key in keys))
+        total = 0
+        for position, (key, size) in enumerate(zip(keys, sizes, strict=True)):
+            spec = self.specs[key[0]]
+            total += spec.chunk_bytes if spec.dtype != "str" else size
+            if size > spec.chunk_bytes + SPARE_BYTES:
+                raise self._damaged(f"chunk {key[1]} of {key[0]} claims {size:,} bytes")
+            if total > BYTES_AT_ONCE and position:
+                return keys[:position]
+        return keys
+
+    async def _size(self, storage_key: str) -> int:
+        try:
+            return await self._store.getsize(storage_key)
+        except (FileNotFoundError, KeyError):  # no chunk, no array
+            return 0
+
+    def _damaged(self, problem: str) -> StoreCorrupt:
+        return StoreCorrupt(
+            f"{self._location}: {problem}", "run `mbc memory verify`, then `mbc memory repair`"
+        )
+
     def _decode(self, key: Key, data: bytes | None) -> np.ndarray:
-        spec = self.specs[key[0]]
+        (path, index), spec = key, self.specs[key[0]]
+        first = index * spec.rows_per_chunk
+        written = self.rows_of(path) if path in self.growing else first
         if data is None:
-            path, index = key
-            written = self.rows_of(path) if path in self.growing else index * spec.rows_per_chunk
-            if not spec.optional and index * spec.rows_per_chunk < written:
-                raise StoreCorrupt(
-                    f"{self._location}: chunk {index} of {path} is missing",
-                    "run `mbc memory verify`, then `mbc memory repair`",
-                )
+            if not spec.optional and first < written:
+                raise self._damaged(f"chunk {index} of {path} is missing")
             return empty_chunk(spec)
         try:
-            return decode_chunk(data, spec)
+            chunk = decode_chunk(data, spec)
+            check_values(path, chunk[: max(written - first, 0)], self.config, self.lengths)
+            return chunk
         except DamagedChunk as error:
-            raise StoreCorrupt(
-                f"{self._location}: chunk {key[1]} of {key[0]} is damaged: {error}",
-                "run `mbc memory verify`, then `mbc memory repair`",
-            ) from error
+            raise self._damaged(f"chunk {index} of {path} is damaged: {error}") from error
 
     def _chunk(self, key: Key) -> np.ndarray:
         if key in self._changed:
             return self._changed[key]
-        self.load([key])
+        if key not in self._cache:
+            self._cache.trim()
+            self.load([key])
         return self._cache.get(key)
 
     def _writable(self, key: Key) -> np.ndarray:
@@ -286,6 +324,10 @@ class Columns:
             chunk[: len(part)] = part
             self._changed[path, index] = chunk
 
+    def _send(self, items: Iterable[tuple[str, bytes]]) -> None:
+        with translated(self._location):
+            wait(_all(self._store.set(key, _PROTOTYPE.buffer.from_bytes(data)) for key, data in items))
+
     def delete(self, path: str) -> None:
         """Remove an array or group and everything under it."""
         wait(self._store.delete_dir(path))
@@ -297,10 +339,7 @@ class Columns:
         if header:
             items.append(("zarr.json", encode_attributes(self._attributes)))
 
-        async def send() -> None:
-            await _all(self._store.set(k, _PROTOTYPE.buffer.from_bytes(v)) for k, v in items)
-
-        wait(send())
+        self._send(items)
         for key, chunk in self._changed.items():
             self._cache.put(key, chunk)
         self._changed.clear()

@@ -120,8 +120,6 @@ def _read(source: Columns, start: int, stop: int, blank: set[str]) -> Block:
     columns = dict(zip(paths, parts, strict=True))
     if (columns["passages/location"][:, 0] != np.repeat(np.arange(start, stop), np.diff(bounds))).any():
         raise StoreCorrupt(f"rows {first} to {last - 1} belong to other documents than {start} to {stop - 1}")
-    if columns["passages/codes"].max(initial=0) >= source.config.codebook_size:
-        raise StoreCorrupt(f"rows {first} to {last - 1} hold codes that no codebook has")
     for path in blank:
         spec = source.specs[path]
         columns[path] = np.full(stop - start, spec.fill, dtype=spec.numpy_dtype)

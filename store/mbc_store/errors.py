@@ -21,6 +21,8 @@ __all__ = [
     "StoreNotFound",
     "StoreReadOnly",
     "StoreUnreachable",
+    "StoreUnsafe",
+    "StoreWarning",
     "translated",
 ]
 
@@ -94,10 +96,20 @@ class StoreUnreachable(StoreError):
     kind = "store-unreachable"
 
 
+class StoreUnsafe(StoreError):
+    """A local store holds something that leads out of it."""
+
+    kind = "store-unsafe"
+
+
 class InvalidRecord(StoreError, ValueError):
     """A document record does not fit the store."""
 
     kind = "store-invalid-record"
+
+
+class StoreWarning(UserWarning):
+    """Something the user should hear of while a call goes on: whom it waits for, what it had to do."""
 
 
 class DamagedChunk(ValueError):
@@ -151,8 +163,9 @@ def _translate(location: object, error: Exception) -> StoreError:
     number = _error_number(error)
     if number in _FULL:
         return StoreFull(
-            f"no space left while writing the store {location}; nothing of this change was stored",
-            "free some space or run `mbc memory gc`, then repeat the command",
+            f"no space left while writing the store {location}; the change under way was not stored, "
+            "every commit before it is there",
+            "free some space, or run `mbc memory gc` and then `mbc memory gc --older-than 0s`",
         )
     if number in _READ_ONLY:
         return StoreReadOnly(

@@ -11,6 +11,7 @@ import numpy as np
 
 from mbc_store.columns import Columns
 from mbc_store.format import NO_TIMESTAMP
+from mbc_store.records import decode_metadata
 
 DOCUMENTS_PER_READ = 65536
 
@@ -47,7 +48,7 @@ def matching_documents(
             (texts,) = columns.read_many([("documents/metadata", rows)])
             # Metadata repeats (sources, namespaces), so each distinct text is parsed once.
             for text in {*texts.tolist()} - verdicts.keys():
-                verdicts[text] = _matches(json.loads(text) if text else {}, where)
+                verdicts[text] = _matches(decode_metadata(text), where)
             chosen[rows] &= np.fromiter((verdicts[text] for text in texts.tolist()), bool, len(texts))
             if len(verdicts) > 1_000_000:
                 verdicts.clear()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,13 +17,15 @@ from zarr.abc.codec import ArrayArrayCodec, ArrayBytesCodec, BytesBytesCodec
 from zarr.codecs import Crc32cCodec, TransposeCodec, ZstdCodec
 from zarr.codecs.numcodecs import PCodec
 
-from mbc_store.errors import StoreCorrupt, StoreError
+from mbc_store.errors import DamagedChunk, StoreCorrupt, StoreError
 
 FORMAT = "mbc-store"
 VERSION = 2
 
 NO_TIMESTAMP = int(np.iinfo(np.int64).min)
 """Stored where a document has no timestamp; sorts before every real one."""
+FIRST_TIMESTAMP, LAST_TIMESTAMP = -62_135_596_800_000_000, 253_402_300_799_999_999
+"""Microseconds since 1970 of the first and last moment that ISO 8601 and Python can write."""
 
 ROWS_PER_CHUNK = 4096
 # Commits pack the last chunk of an array anew, and rewrite its list of chunks: large chunks where packing is
@@ -40,7 +43,13 @@ _SMALLEST_CAPACITY = 65536
 ZSTD_LEVEL = 5
 PCO_LEVEL = 4
 UNORDERED_LEVEL = 8
+MOST_FIELDS, MOST_COUNTS = 2**16, 2**26
+"""Codes of a passage, and counts of codes: a chunk of either is held in memory."""
+# UTF-8 bytes in a chunk: what is claimed is compared with this before memory is taken for it.
+_TEXT_BYTES = {"documents/text": 512 * 2**20}
+_SHORT_TEXT_BYTES = 64 * 2**20
 
+_RUN_NAME = re.compile(r"run-\d+-\d+")
 # Names that the header gives to fields of StoreConfig.
 _HEADER_NAMES = {"num_quantizers": "levels", "codebook_size": "codes"}
 
@@ -75,14 +84,32 @@ class StoreConfig:
     shared_counts: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("slots", "num_quantizers", "codebook_size", "vector_width"):
+            value = getattr(self, name)
+            if not _is_integer(value) and not (name == "vector_width" and value is None):
+                raise StoreError(f"{name} is a whole number, not {value!r}")
+        for name in ("fingerprint", "adapter", "base_model"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and (name == "fingerprint" or value is not None):
+                raise StoreError(f"{name} is a text, not {value!r}")
+        for name in ("keep_text", "shared_counts"):
+            if not isinstance(getattr(self, name), bool):
+                raise StoreError(f"{name} is true or false, not {getattr(self, name)!r}")
         if self.slots < 1 or self.num_quantizers < 1:
             raise StoreError(
                 f"slots and num_quantizers must be at least 1, got {self.slots} and {self.num_quantizers}"
             )
         if not 2 <= self.codebook_size <= 2**32:
             raise StoreError(f"a codebook has 2 to {2**32} codes, got {self.codebook_size}")
+        if self.slots * self.num_quantizers > MOST_FIELDS or math.prod(self.counts_shape) > MOST_COUNTS:
+            raise StoreError(
+                f"codes of shape {self.code_shape} do not fit a store: at most {MOST_FIELDS} slots times "
+                f"quantizers, and {MOST_COUNTS} counts"
+            )
         error = self.quantization_error
-        if error is not None and not (isinstance(error, int | float) and 0 <= error < math.inf):
+        if error is not None and not (
+            isinstance(error, int | float) and not isinstance(error, bool) and 0 <= error < math.inf
+        ):
             raise StoreError(f"a quantisation error is a number from 0 on, not {error!r}")
         if not self.fingerprint:
             raise StoreError("a store needs the fingerprint of the adapter its codes come from")
@@ -135,8 +162,18 @@ class Lengths:
     documents: int
     alive: int
 
+    def __post_init__(self) -> None:
+        if not all(map(_is_integer, (self.rows, self.documents, self.alive))):
+            raise StoreError(f"lengths are whole numbers, not {self}")
+        if not 0 <= self.alive <= self.documents <= self.rows:
+            raise StoreError(f"impossible {self}")
+
     def attributes(self) -> dict[str, Any]:
         return {"lengths": asdict(self)}
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def new_attributes(config: StoreConfig) -> dict[str, Any]:
@@ -151,7 +188,7 @@ def new_attributes(config: StoreConfig) -> dict[str, Any]:
 
 
 def read_attributes(attributes: Mapping[str, Any], location: object) -> tuple[StoreConfig, Lengths]:
-    """Config and lengths from the root group's attributes.
+    """Config and lengths from the root group's attributes, whose runs of the id index are checked too.
 
     Raises:
         StoreCorrupt: not a store of this format and version.
@@ -166,8 +203,11 @@ def read_attributes(attributes: Mapping[str, Any], location: object) -> tuple[St
         )
     try:
         config, lengths = StoreConfig.from_header(attributes["config"]), Lengths(**attributes["lengths"])
-        if not 0 <= lengths.alive <= lengths.documents <= lengths.rows:
-            raise ValueError(f"impossible {lengths}")
+        for run in attributes.get("index_runs", []):
+            if not _RUN_NAME.fullmatch(run["name"]) or not _is_integer(run["level"]):
+                raise ValueError(f"no run of an index is {run}")
+            if not 0 <= run["start"] < run["stop"] <= lengths.documents:
+                raise ValueError(f"impossible {run}")
         return config, lengths
     except (ValueError, KeyError, TypeError, AttributeError, StoreError) as error:
         raise StoreCorrupt(f"{location} has a damaged header: {error}", "run `mbc memory repair`") from error
@@ -181,6 +221,7 @@ class ArraySpec:
         optional: chunks that hold only fill values need not exist.
         by_column: the row axis is stored last, so that each column can be packed by itself.
         unordered: neighbouring values tell nothing of each other.
+        text_bytes: what the texts of a chunk may come to in UTF-8.
     """
 
     tail: tuple[int, ...]
@@ -190,6 +231,7 @@ class ArraySpec:
     optional: bool = False
     by_column: bool = False
     unordered: bool = False
+    text_bytes: int = _SHORT_TEXT_BYTES
 
     @property
     def numpy_dtype(self) -> np.dtype:
@@ -200,6 +242,13 @@ class ArraySpec:
     def columns(self) -> int:
         """Values in a row."""
         return math.prod(self.tail)
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Most bytes of a decoded chunk."""
+        if self.dtype == "str":
+            return self.text_bytes
+        return self.rows_per_chunk * self.columns * self.numpy_dtype.itemsize
 
     @property
     def stored_axes(self) -> tuple[int, ...]:
@@ -215,7 +264,9 @@ def array_specs(config: StoreConfig) -> dict[str, ArraySpec]:
         path: str, dtype: str, fill: Any, tail: tuple[int, ...] = (), optional: bool = False
     ) -> ArraySpec:
         rows = _ROWS_PER_CHUNK.get(path, ROWS_PER_CHUNK)
-        return ArraySpec(tail, rows, dtype, fill, optional, bool(tail), unordered=path == "passages/codes")
+        unordered = path == "passages/codes"
+        text_bytes = _TEXT_BYTES.get(path, _SHORT_TEXT_BYTES)
+        return ArraySpec(tail, rows, dtype, fill, optional, bool(tail), unordered, text_bytes)
 
     arrays: list[tuple[Any, ...]] = [
         ("passages/codes", config.code_type.name, 0, (config.slots, config.num_quantizers)),
@@ -232,6 +283,29 @@ def array_specs(config: StoreConfig) -> dict[str, ArraySpec]:
     if config.keep_text:
         arrays.append(("documents/text", "str", "", (), True))
     return {array[0]: spec(*array) for array in arrays}
+
+
+def check_values(path: str, values: np.ndarray, config: StoreConfig, lengths: Lengths) -> None:
+    """Raise DamagedChunk where written values of a chunk break what readers rely on.
+
+    Args:
+        values: (n, ...) of array ``path``.
+    """
+    if not values.size:
+        return
+    if path == "passages/codes":
+        sound = values.max() < config.codebook_size
+    elif path == "passages/location":
+        sound = values.min() >= 0 and (values[:, 1] <= values[:, 2]).all()
+    elif path == "documents/first_row":
+        sound = values[0] >= 0 and values[-1] < lengths.rows and (np.diff(values) > 0).all()
+    elif path == "documents/timestamp":
+        known = values[values != NO_TIMESTAMP]
+        sound = ((known >= FIRST_TIMESTAMP) & (known <= LAST_TIMESTAMP)).all()
+    else:
+        return
+    if not sound:
+        raise DamagedChunk("it holds values that nobody writes")
 
 
 def counts_spec(config: StoreConfig) -> ArraySpec:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from datetime import UTC, datetime
 import icechunk
 
 from mbc_store import icechunk_files
-from mbc_store.errors import StoreConflict, StoreError, StoreNotFound
+from mbc_store.errors import StoreConflict, StoreCorrupt, StoreError, StoreNotFound, StoreWarning
 from mbc_store.records import Commit, Counts
 from mbc_store.repository import Repository
 
@@ -18,6 +19,7 @@ Moment = str | datetime
 
 _SNAPSHOT_ID = re.compile(r"[0-9A-HJKMNP-TV-Z]{20}")
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_YEAR_OR_MONTH = re.compile(r"\d{4}(-?\d\d)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +43,23 @@ def commits(repository: Repository) -> Iterator[Commit]:
 
 def _commit(info: icechunk.SnapshotInfo, tags: tuple[str, ...]) -> Commit:
     metadata = info.metadata
-    return Commit(
-        id=info.id,
-        time=info.written_at.astimezone(UTC),
-        message=info.message,
-        operation=str(metadata["operation"]),
-        counts=Counts(**metadata.get("counts", {})),
-        documents=int(metadata.get("documents", 0)),
-        passages=int(metadata.get("passages", 0)),
-        quantization_error=metadata.get("quantization_error"),
-        tags=tags,
-    )
+    try:
+        mean_error = metadata.get("quantization_error")
+        return Commit(
+            id=info.id,
+            time=info.written_at.astimezone(UTC),
+            message=info.message,
+            operation=str(metadata["operation"]),
+            counts=Counts(**{name: int(count) for name, count in metadata.get("counts", {}).items()}),
+            documents=int(metadata.get("documents", 0)),
+            passages=int(metadata.get("passages", 0)),
+            quantization_error=None if mean_error is None else float(mean_error),
+            tags=tags,
+        )
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise StoreCorrupt(
+            f"the commit {info.id} says of itself what no commit says: {error}", "run `mbc memory repair`"
+        ) from error
 
 
 def resolve(repository: Repository, at: Moment | None) -> str:
@@ -67,6 +75,12 @@ def resolve(repository: Repository, at: Moment | None) -> str:
     if isinstance(at, str):
         tags = repository.tags()
         if at in tags:
+            if _is_date(at):  # a name that older versions allowed
+                warnings.warn(
+                    f"{at} is a tag of {repository.location}; write {at}T00:00Z for the time",
+                    StoreWarning,
+                    stacklevel=2,
+                )
             return tags[at]
         if _SNAPSHOT_ID.fullmatch(at) and repository.has_snapshot(at):
             return at
@@ -99,12 +113,21 @@ def parse_time(text: str) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+def _is_date(text: str) -> bool:
+    return parse_time(text) is not None or _YEAR_OR_MONTH.fullmatch(text) is not None
+
+
 def create_tag(repository: Repository, name: str, at: Moment | None) -> str:
     """Tag ``at`` and return its snapshot id. Call with the writer lock held."""
     if not _TAG.fullmatch(name):
         raise StoreError(
             f"{name!r} cannot be a tag",
             "use up to 100 letters, digits, dots, dashes and underscores, a letter or digit first",
+        )
+    if _SNAPSHOT_ID.fullmatch(name) or _is_date(name):
+        raise StoreError(
+            f"{name!r} cannot be a tag: it would be taken for a snapshot or a date",
+            f"put a word before it, such as on-{name}",
         )
     if name in repository.tags():
         raise StoreError(f"there is a tag {name!r} already", "choose another name")

@@ -23,16 +23,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mbc_store import durable
+from mbc_store.errors import StoreUnsafe
+from mbc_store.locking import LOCK_FOLDER
 
 REPOSITORY = "icechunk"
 FIRST_SNAPSHOT = "1CECHNKREP0F1RSTCMT0"
 """The empty snapshot that every repository begins with."""
-_GUARD = Path("locks") / "expiring"
+_GUARD = Path(LOCK_FOLDER) / "expiring"
 
 
 def snapshots(root: Path) -> Path:
@@ -46,6 +49,48 @@ def snapshot_ids(root: Path) -> list[str]:
         return []
     files = [path for path in snapshots(root).iterdir() if path.is_file() and "#" not in path.name]
     return [path.name for path in sorted(files, key=lambda path: path.stat().st_mtime_ns, reverse=True)]
+
+
+def refuse_foreign_entries(root: Path) -> None:
+    """Raise StoreUnsafe if anything in the store is a link, a pipe or a device.
+
+    A store may come from anybody: through a link, collection would delete another store's chunks and a
+    commit overwrite any file; a pipe blocks whoever reads it. Call this before anything is read.
+    """
+    folders = [root / REPOSITORY, root / LOCK_FOLDER]
+    for top in folders:
+        if top.is_symlink():
+            raise _unsafe(root, top)
+    while folders:
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(Path(entry.path))
+                elif not entry.is_file(follow_symlinks=False):
+                    raise _unsafe(root, Path(entry.path))
+
+
+def _unsafe(root: Path, entry: Path) -> StoreUnsafe:
+    what = "a symbolic link" if entry.is_symlink() else "neither a file nor a folder"
+    return StoreUnsafe(
+        f"{entry.relative_to(root)} in the store {root} is {what}; nothing of it was read",
+        "a store holds only files and folders: get it anew, from somebody you trust",
+    )
+
+
+def references(root: Path, kind: str) -> list[str]:
+    """Names of the branches or tags, sorted. Icechunk's own listing fails where a stray file lies by them."""
+    folders = (root / REPOSITORY / "refs").glob(f"{kind}.*")
+    found = [path for path in folders if (path / "ref.json").is_file()]
+    return sorted(p.name.removeprefix(f"{kind}.") for p in found if not (p / "ref.json.deleted").exists())
+
+
+def move_stray_files(root: Path) -> None:
+    """Move files that lie directly in ``refs`` (a file manager's, say) up, where Icechunk does not trip over
+    them."""
+    for path in (root / REPOSITORY / "refs").iterdir():
+        if path.is_file():
+            path.replace(root / REPOSITORY / f"stray-{uuid.uuid4().hex}-{path.name}")
 
 
 def write_reference(root: Path, name: str, snapshot_id: str, sync: Callable[[], None] | None = None) -> None:
@@ -88,7 +133,11 @@ def rewriting_snapshots(root: Path, sync: Callable[[], None]) -> Iterator[None]:
     guard = root / _GUARD
     partial = guard.with_name(guard.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(snapshots(root), partial, copy_function=_link)
+    try:
+        shutil.copytree(snapshots(root), partial, copy_function=_link)
+    except BaseException:  # on a full disk, say: what was copied would make it fuller
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     sync()
     partial.rename(guard)
     sync()

@@ -85,6 +85,17 @@ class Location:
             from_env=True,
         )
 
+    def refuse_foreign_entries(self) -> None:
+        """Raises StoreUnsafe if a local store holds a link, a pipe or a device."""
+        if self.path is not None:
+            icechunk_files.refuse_foreign_entries(self.path)
+
+    def refuse_inside_store(self) -> None:
+        """Raises StoreError for a folder inside a store, which collection might take for the store's own."""
+        parents = [] if self.path is None else self.path.resolve().parents
+        if around := next((folder for folder in parents if (folder / REPOSITORY / "refs").is_dir()), None):
+            raise StoreError(f"{self} lies in the store {around}", "choose a place outside of it")
+
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """Keep other writers out. Object storage has no lock: there the move of the head decides."""

@@ -6,16 +6,20 @@ import ctypes
 import os
 import sys
 import uuid
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from mbc_store.errors import StoreInUse
+from mbc_store.errors import StoreInUse, StoreWarning
 
 LOCK_FOLDER = "locks"
+WRITER_LOCK, COLLECTOR_LOCK = "writer.lock", "collector.lock"
 LOCK_SECONDS = 600.0
+SILENT_SECONDS = 1.0
+"""Who waits longer than this for a lock is told who holds it."""
 POLL_SECONDS = 0.005
 
 
@@ -45,20 +49,52 @@ def writer_lock(root: Path, timeout: float = LOCK_SECONDS) -> Iterator[None]:
         StoreInUse: another writer held it for ``timeout`` seconds.
         OSError: the folder cannot be written.
     """
-    folder = root / LOCK_FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / "writer.lock", timeout=timeout, poll_interval=POLL_SECONDS)
+    with _held(root / LOCK_FOLDER / WRITER_LOCK, f"writing to {root}", timeout):
+        yield
+
+
+@contextmanager
+def collector_lock(root: Path) -> Iterator[None]:
+    """Held while old snapshots are deleted, and for a moment by readers that choose one: these need not wait
+    for writers. Raises as ``writer_lock`` does."""
+    with _held(root / LOCK_FOLDER / COLLECTOR_LOCK, f"collecting garbage in {root}", LOCK_SECONDS):
+        yield
+
+
+@contextmanager
+def _held(path: Path, doing: str, timeout: float) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, poll_interval=POLL_SECONDS)
     try:
-        lock.acquire()
-    except Timeout as error:
-        raise StoreInUse(
-            f"another process has been writing to {root} for {timeout:.0f} seconds",
-            "wait for it to end, or stop it: the lock goes with the process",
-        ) from error
+        lock.acquire(timeout=min(SILENT_SECONDS, timeout))
+    except Timeout:
+        holder = _holder(path)
+        warnings.warn(f"waiting for {holder}, which is {doing}", StoreWarning, stacklevel=2)
+        try:
+            lock.acquire(timeout=max(timeout - SILENT_SECONDS, 0))
+        except Timeout as error:
+            raise StoreInUse(
+                f"{holder} has been {doing} for {timeout:.0f} seconds",
+                "wait for it to end, or stop it: the lock goes with the process",
+            ) from error
     try:
         yield
     finally:
         lock.release()
+
+
+def _holder(path: Path) -> str:
+    """Who holds a lock, as far as Linux tells; a holder on another machine is never known."""
+    with suppress(OSError, ValueError):
+        status = path.stat()
+        device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+        for line in Path("/proc/locks").read_text(encoding="utf-8").splitlines():
+            fields = line.split()  # number: FLOCK ADVISORY WRITE process device start end
+            if fields[1] == "FLOCK" and fields[5] == device:
+                words = Path(f"/proc/{int(fields[4])}/cmdline").read_text(errors="replace").split("\0")
+                command = " ".join(" ".join(words).split())
+                return f"process {fields[4]} ({command[:80]})"
+    return "another process"
 
 
 class ReaderLease:

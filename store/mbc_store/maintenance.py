@@ -74,7 +74,7 @@ def _purge_remote(repository: Repository) -> Compacted:
     made and again when the deletion is done, so a writer that started before or meanwhile finds that it
     moved, and starts again. An interrupted purge leaves the branch; the next one takes it over.
     """
-    if PURGING not in repository.icechunk.list_branches():
+    if PURGING not in repository.branches():
         repository.icechunk.create_branch(PURGING, FIRST_SNAPSHOT)
     try:
         removed = rewrite(repository, purging=True)
@@ -146,9 +146,17 @@ def collect(repository: Repository, expire_before: datetime, grace: timedelta) -
     Snapshots that living readers look at are pinned by branches meanwhile, so neither expiry nor deletion
     can touch what they need.
     """
+    with repository.no_collection():
+        return _collect(repository, expire_before, grace)
+
+
+def _collect(repository: Repository, expire_before: datetime, grace: timedelta) -> Collected:
     location, history = repository.location, repository.icechunk
     before = disk_bytes(location)
-    for branch in history.list_branches():
+    if location.path is not None:
+        icechunk_files.move_stray_files(location.path)
+        icechunk_files.sweep_partial_files(location.path)
+    for branch in repository.branches():
         if branch == _REPAIR or branch.startswith(_PIN):
             history.delete_branch(branch)
     pins = []
@@ -170,8 +178,6 @@ def collect(repository: Repository, expire_before: datetime, grace: timedelta) -
     finally:
         for pin in pins:
             history.delete_branch(pin)
-    if location.path is not None:
-        icechunk_files.sweep_partial_files(location.path)
     location.sync()
     deleted = (
         summary.chunks_deleted

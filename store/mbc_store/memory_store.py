@@ -13,7 +13,7 @@ from mbc_store import history
 from mbc_store.codes import code_statistics
 from mbc_store.columns import Recent
 from mbc_store.difference import Difference, difference
-from mbc_store.errors import FingerprintMismatch, StoreReadOnly
+from mbc_store.errors import FingerprintMismatch, StoreExists, StoreReadOnly
 from mbc_store.format import StoreConfig, create_arrays, new_attributes
 from mbc_store.history import Moment, Rollback
 from mbc_store.location import Location
@@ -27,7 +27,7 @@ from mbc_store.maintenance import (
     compact_store,
 )
 from mbc_store.measure import array_bytes, disk_bytes
-from mbc_store.portable import export_snapshot
+from mbc_store.portable import check_export, export_snapshot
 from mbc_store.records import Commit, Counts, StoreInfo
 from mbc_store.repair import RepairPlan, apply_repair, plan_repair
 from mbc_store.repository import Metadata, Repository
@@ -75,6 +75,21 @@ class MemoryStore:
             return {"operation": "create", "counts": {}, "documents": 0, "passages": 0}
 
         return cls(Repository.create(Location.parse(location), "create", fill))
+
+    @classmethod
+    def open_or_create(cls, location: Where, config: StoreConfig) -> MemoryStore:
+        """The store at ``location``, made first if there is none. Processes that start together all get it.
+
+        Raises:
+            StoreExists: a folder with other things in it.
+            FingerprintMismatch: there is one, made with another adapter than ``config``.
+        """
+        try:
+            return cls.create(location, config)
+        except StoreExists:
+            if not cls.exists(location):
+                raise
+        return cls.open(location, fingerprint=config.fingerprint)
 
     @classmethod
     def open(
@@ -139,7 +154,7 @@ class MemoryStore:
         try:
             if wanted is not None and lease is not None:
                 # An old snapshot may be collected right now; the newest never is.
-                with self.repository.exclusive():
+                with self.repository.no_collection():
                     snapshot_id = history.resolve(self.repository, wanted)
                     lease.protect(snapshot_id)
             else:
@@ -283,9 +298,18 @@ class MemoryStore:
             return merge_snapshot(snapshot, self.repository, self.config)
 
     def import_from(self, folder: str | os.PathLike[str]) -> Counts:
-        """Upsert what ``export_to`` wrote."""
+        """Upsert what ``export_to`` wrote. All of it is read first: a failure leaves the store as it was."""
         self._check_writable()
+        check_export(Path(folder))
         return import_export(Path(folder), self.repository, self.config)
+
+    @classmethod
+    def import_at(cls, location: Where, folder: str | os.PathLike[str]) -> Counts:
+        """``import_from`` into the store at ``location``, which is made, if there is none, when all of
+        ``folder`` has been read."""
+        config = check_export(Path(folder))
+        store = cls.open(location) if cls.exists(location) else cls.open_or_create(location, config)
+        return import_export(Path(folder), store.repository, store.config)
 
     def _check_writable(self) -> None:
         if self._at is not None:

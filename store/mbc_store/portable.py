@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 from mbc_store.errors import InvalidRecord, StoreError, StoreExists, StoreNotFound
 from mbc_store.filters import microseconds
 from mbc_store.format import FORMAT, StoreConfig
-from mbc_store.records import DocumentRecord
+from mbc_store.location import Location
+from mbc_store.records import DocumentRecord, check_record
 from mbc_store.snapshot import Snapshot
 
 HEADER, DOCUMENTS, CODES = "store.json", "documents.jsonl", "codes.parquet"
@@ -42,6 +43,7 @@ def export_snapshot(snapshot: Snapshot, folder: Path) -> int:
     with _export_errors(folder):
         if folder.exists():
             raise StoreExists(f"{folder} exists already", "choose a new folder")
+        Location.parse(folder).refuse_inside_store()
         partial = folder.with_name(f".{uuid.uuid4().hex}.unfinished")
         try:
             partial.mkdir(parents=True)
@@ -137,6 +139,18 @@ def read_header(folder: Path) -> StoreConfig:
         raise StoreError(f"{path} is damaged: {type(error).__name__}: {error}") from error
 
 
+def check_export(folder: Path) -> StoreConfig:
+    """The configuration of an exported store, all of whose documents can be imported.
+
+    Raises:
+        StoreError: one cannot; names file and line.
+    """
+    config = read_header(folder)
+    for record in read_export(folder):
+        check_record(record, config)
+    return config
+
+
 def read_export(folder: Path) -> Iterator[DocumentRecord]:
     """Records of an exported store, in bounded memory.
 
@@ -146,11 +160,11 @@ def read_export(folder: Path) -> Iterator[DocumentRecord]:
     folder = Path(folder)
     config = read_header(folder)
     rows = _code_rows(folder / CODES, config)
-    with (folder / DOCUMENTS).open(encoding="utf-8") as lines:
+    with (folder / DOCUMENTS).open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             try:
                 record = _from_json(json.loads(line), rows)
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
                 problem = f"{type(error).__name__}: {error}"
                 raise StoreError(f"{folder / DOCUMENTS}, line {number}: {problem}") from error
             yield record

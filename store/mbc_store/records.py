@@ -10,11 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from mbc_store.errors import InvalidRecord
-from mbc_store.format import StoreConfig
-
-FIRST_TIMESTAMP, LAST_TIMESTAMP = -62_135_596_800_000_000, 253_402_300_799_999_999
-"""Microseconds since 1970 of the first and last moment that ISO 8601 and Python can write."""
+from mbc_store.errors import InvalidRecord, StoreCorrupt
+from mbc_store.format import FIRST_TIMESTAMP, LAST_TIMESTAMP, StoreConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +170,21 @@ def encode_metadata(metadata: Mapping[str, Any]) -> str:
 
 
 def decode_metadata(text: str) -> dict[str, Any]:
-    """Inverse of ``encode_metadata``."""
-    return json.loads(text) if text else {}
+    """Inverse of ``encode_metadata``.
+
+    Raises:
+        StoreCorrupt: not what that writes.
+    """
+    try:
+        metadata = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        metadata = None
+    if not isinstance(metadata, dict):
+        raise StoreCorrupt(
+            f"the metadata of a document is not a JSON object: {text[:60]!r}",
+            "run `mbc memory verify`, then `mbc memory repair`",
+        )
+    return metadata
 
 
 def check_record(record: DocumentRecord, config: StoreConfig) -> DocumentRecord:
@@ -211,11 +221,11 @@ def check_record(record: DocumentRecord, config: StoreConfig) -> DocumentRecord:
     try:
         encode_metadata(record.metadata).encode()
         for text in (record.id, record.title, record.text):
-            (text or "").encode()
+            str.encode(text or "")
     except UnicodeEncodeError as error:
         raise refuse("text, title, id or metadata hold characters that UTF-8 cannot store") from error
     except (TypeError, ValueError) as error:
-        raise refuse(f"metadata is not a JSON object: {error}") from error
+        raise refuse(f"title and text are texts and metadata is a JSON object: {error}") from error
     return DocumentRecord(
         record.id,
         array.astype(config.code_type),

@@ -31,13 +31,14 @@ from mbc_store.errors import (
 )
 from mbc_store.icechunk_files import FIRST_SNAPSHOT, REPOSITORY
 from mbc_store.location import Location
-from mbc_store.locking import LOCK_FOLDER, LOCK_SECONDS
+from mbc_store.locking import LOCK_FOLDER, LOCK_SECONDS, collector_lock
 
 BRANCH = "main"
 ATTEMPTS = 20
 PURGING = "purge-in-progress"
 """A branch that exists while a store on object storage is purged (``mbc_store.maintenance``)."""
 _PURGE_POLL_SECONDS = 0.5
+_CREATION_POLL_SECONDS = 0.1
 _UNFINISHED = "unfinished-"
 
 Metadata = dict[str, Any]
@@ -68,11 +69,11 @@ class Repository:
             StoreNotFound: there is none.
             StoreCorrupt: its head is lost, or cannot be read.
         """
-        location.settle()
         if not cls.exists(location):
             raise StoreNotFound(
                 f"there is no store at {location}", "check the path, or make one with `mbc encode`"
             )
+        location.settle()
         with translated(location):
             return cls(icechunk.Repository.open(location.storage()), location)
 
@@ -83,7 +84,9 @@ class Repository:
         Raises:
             StoreCorrupt: the head cannot be read, or there are commits but no head. Icechunk takes that for
                 nothing at all.
+            StoreUnsafe: something in it leads out of it.
         """
+        location.refuse_foreign_entries()
         if location.path is not None and not location.repository_path.is_dir():
             return False
         with translated(location):
@@ -109,6 +112,8 @@ class Repository:
             StoreCorrupt: there is one that has lost its head.
             StoreError: nothing can be written there.
         """
+        location.refuse_foreign_entries()
+        location.refuse_inside_store()
         with translated(location):
             if location.path is None:
                 return cls(_create_remote(location, message, fill), location)
@@ -148,7 +153,9 @@ class Repository:
     def tags(self) -> dict[str, str]:
         """Snapshot id by tag."""
         with translated(self.location):
-            return {name: self.icechunk.lookup_tag(name) for name in sorted(self.icechunk.list_tags())}
+            root = self.location.path
+            names = icechunk_files.references(root, "tag") if root else sorted(self.icechunk.list_tags())
+            return {name: self.icechunk.lookup_tag(name) for name in names}
 
     # --- changing ------------------------------------------------------------------------------------
 
@@ -157,6 +164,15 @@ class Repository:
         """Keep other writers of a local store out."""
         with translated(self.location), self.location.exclusive():
             yield
+
+    @contextmanager
+    def no_collection(self) -> Iterator[None]:
+        """Keep garbage collection of a local store from beginning, without waiting for writers."""
+        if self.location.path is None:
+            yield
+        else:
+            with translated(self.location), collector_lock(self.location.path):
+                yield
 
     def commit(self, message: str, change: Change) -> tuple[str, Metadata | None]:
         """Apply ``change`` to the newest snapshot and make the result the new head.
@@ -219,7 +235,7 @@ class Repository:
                 self.location.path, f"branch.{BRANCH}", snapshot_id, self.location.sync
             )
             return True
-        if not purging and PURGING in self.icechunk.list_branches():
+        if not purging and PURGING in self.branches():
             return False
         try:
             self.icechunk.reset_branch(BRANCH, snapshot_id, from_snapshot_id=base)
@@ -236,7 +252,7 @@ class Repository:
             StoreInUse: one still is after ``timeout`` seconds.
         """
         deadline = time.monotonic() + timeout
-        while self.location.path is None and PURGING in self._branches():
+        while self.location.path is None and PURGING in self.branches():
             if time.monotonic() > deadline:
                 raise StoreInUse(
                     f"{self.location} has been in the middle of a purge for {timeout:.0f} seconds",
@@ -244,13 +260,15 @@ class Repository:
                 )
             time.sleep(_PURGE_POLL_SECONDS)
 
-    def _branches(self) -> set[str]:
+    def branches(self) -> set[str]:
+        """``main``, and those that commands in progress or interrupted ones made."""
         with translated(self.location):
-            return set(self.icechunk.list_branches())
+            root = self.location.path
+            return set(icechunk_files.references(root, "branch") if root else self.icechunk.list_branches())
 
     def start_branch(self, name: str) -> None:
         """Make a branch at the empty first snapshot, in place of one that an interrupted command left."""
-        if name in self.icechunk.list_branches():
+        if name in self.branches():
             self.icechunk.delete_branch(name)
         if self.location.path is not None:
             icechunk_files.write_reference(self.location.path, f"branch.{name}", FIRST_SNAPSHOT)
@@ -283,15 +301,23 @@ def _create_local(
 def _create_remote(
     where: Location, message: str, fill: Callable[[icechunk.Session], Metadata]
 ) -> icechunk.Repository:
-    if not icechunk.Repository.exists(where.storage()):
-        repository = icechunk.Repository.create(where.storage())
-    else:
-        # The empty repository of a creation that was cut short has no arrays yet.
-        repository = icechunk.Repository.open(where.storage())
-        if any("operation" in info.metadata for info in repository.ancestry(branch=BRANCH)):
-            raise _exists(where)
-    _first_commit(repository, message, fill)
-    return repository
+    for attempt in range(ATTEMPTS):
+        try:
+            if not icechunk.Repository.exists(where.storage()):
+                repository = icechunk.Repository.create(where.storage())
+            else:
+                # The empty repository of a creation that was cut short has no arrays yet.
+                repository = icechunk.Repository.open(where.storage())
+                if any("operation" in info.metadata for info in repository.ancestry(branch=BRANCH)):
+                    raise _exists(where)
+            _first_commit(repository, message, fill)
+            return repository
+        except (icechunk.IcechunkError, icechunk.ConflictError):
+            # Somebody else is making the same store, and one of both has to give way.
+            if attempt + 1 == ATTEMPTS or not icechunk.Repository.exists(where.storage()):
+                raise
+            time.sleep(_CREATION_POLL_SECONDS)
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _first_commit(

@@ -12,7 +12,7 @@ import numpy as np
 
 from mbc_store.codes import count_codes, passages_in
 from mbc_store.columns import Columns
-from mbc_store.errors import StoreNotFound
+from mbc_store.errors import StoreCorrupt, StoreNotFound
 from mbc_store.filters import matching_documents
 from mbc_store.format import NO_TIMESTAMP
 from mbc_store.id_index import IdIndex
@@ -139,6 +139,8 @@ class Snapshot:
             return alive
         first_rows = self.columns.all("documents/first_row")
         passages = np.diff(first_rows, append=self.row_count)
+        if (passages < 1).any():
+            raise StoreCorrupt(f"{self._location}: documents have no valid rows", "run `mbc memory repair`")
         matching = matching_documents(self.columns, since, until, where)
         selected: np.ndarray = alive & np.repeat(matching, passages)
         return selected

@@ -15,9 +15,10 @@ from zarr.core.buffer import default_buffer_prototype
 from mbc_store.codes import count_codes
 from mbc_store.columns import Columns
 from mbc_store.compaction import read_blocks
-from mbc_store.errors import StoreError, translated
+from mbc_store.errors import StoreCorrupt, StoreError, translated
 from mbc_store.format import ArraySpec, capacity, codec_names
 from mbc_store.id_index import IdIndex
+from mbc_store.records import decode_metadata
 from mbc_store.waiting import wait
 
 Kind = Literal["unreadable", "counts", "index", "duplicate", "layout", "history"]
@@ -94,7 +95,7 @@ def _metadata_fits(data: bytes | None, rows: int, spec: ArraySpec) -> bool:
             and names == codec_names(spec)
             and orders == ([list(spec.stored_axes)] if spec.by_column else [])
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return False
 
 
@@ -114,10 +115,11 @@ def _contents(columns: Columns, location: object) -> Iterator[Problem]:
             yield Problem("index", f"the index misses {len(missing)} documents, for example {missing[0]!r}")
         hashes.append(np.array([hash(identifier) for identifier in ids], dtype=np.int64))
         totals += count_codes(block.columns["passages/codes"], columns.config)
-        for path in ("documents/metadata",):
-            for text in block.columns[path]:
-                if text and not _is_json_object(text):
-                    yield Problem("unreadable", f"metadata that is not JSON: {text[:60]!r}")
+        for text in block.columns["documents/metadata"]:
+            try:
+                decode_metadata(text)
+            except StoreCorrupt as error:
+                yield Problem("unreadable", error.message)
     if alive != columns.lengths.alive:
         yield Problem("counts", f"the header counts {columns.lengths.alive} documents, there are {alive}")
     if (totals != columns.read_counts()).any():
@@ -127,10 +129,3 @@ def _contents(columns: Columns, location: object) -> Iterator[Problem]:
     # Equal 64-bit hashes of different ids are possible but need some 10**9 documents.
     if repeated:
         yield Problem("duplicate", f"{repeated} ids occur more than once")
-
-
-def _is_json_object(text: str) -> bool:
-    try:
-        return isinstance(json.loads(text), dict)
-    except ValueError:
-        return False

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 from mbc_store import MemoryStore
 
+from tests.support.run_mbc import mbc
 from tests.support.store import SMALL
+
+__all__ = ["mbc"]
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from mbc_store import MemoryStore, StoreError
-from mbc_store.errors import StoreNotFound
+from mbc_store.errors import StoreNotFound, StoreWarning
+from mbc_store.icechunk_files import write_reference
 
 from tests.support.store import make_record, make_records, state_of
 
@@ -122,3 +123,29 @@ def test_rolling_back_to_the_present_changes_nothing(growing: MemoryStore) -> No
     before = growing.history()
     assert growing.rollback(before[0].id).tag is None
     assert growing.history() == before
+
+
+@pytest.mark.parametrize(
+    "name", ["2020-01-01", "20200101", "2020-W05", "2020", "2020-05", "0123456789ABCDEFGHJK"]
+)
+def test_a_tag_cannot_look_like_a_date_or_a_snapshot(store: MemoryStore, name: str) -> None:
+    with pytest.raises(StoreError, match="would be taken for a snapshot or a date"):
+        store.tag(name)
+    assert store.tags() == {}
+
+
+@pytest.mark.parametrize("name", ["1.0", "v2", "on-2020-01-01", "release-2020", "before_cleanup", "BACKUP"])
+def test_a_tag_may_hold_digits_and_dates_beside_words(store: MemoryStore, name: str) -> None:
+    store.tag(name)
+    assert list(store.tags()) == [name]
+
+
+def test_a_tag_that_looks_like_a_date_and_is_there_is_taken_with_a_word_about_it(store: MemoryStore) -> None:
+    first = store.history()[0].id
+    with store.transaction("load") as transaction:
+        transaction.upsert([make_record("a", 1)])
+    write_reference(store.location.path, "tag.2020-01-01", first)
+    with pytest.warns(StoreWarning, match="2020-01-01 is a tag"):
+        assert MemoryStore.open(store.location, at="2020-01-01").snapshot().id == first
+    with pytest.raises(StoreNotFound, match="held nothing at 2020-01-01T00:00:00"):
+        MemoryStore.open(store.location, at="2020-01-01T00:00Z")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -164,3 +165,56 @@ def test_a_name_in_an_export_cannot_leave_its_folder(filled: MemoryStore, tmp_pa
         "codes.parquet",
     }
     assert not (tmp_path / "escape").exists()
+
+
+def test_nothing_is_written_into_a_store_s_own_folder(store: MemoryStore) -> None:
+    before = set(store.location.path.rglob("*"))
+    for attempt in (store.copy_to, store.export_to, lambda place: MemoryStore.create(place, SMALL)):
+        for inside in ("copy", "icechunk/chunks/copy"):
+            with pytest.raises(StoreError, match="lies in the store"):
+                attempt(store.location.path / inside)
+    assert {path for path in store.location.path.rglob("*") if "readers" not in path.parts} <= before
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda line: line | {"text": 3},
+        lambda line: line | {"title": ["a"]},
+        lambda line: line | {"spans": [[0, 2**63]]},
+        lambda line: line | {"metadata": [1]},
+        lambda line: line | {"digest": "x"},
+        lambda line: line | {"id": 7},
+        lambda line: line | {"timestamp": 2020},
+        lambda line: [line],
+    ],
+)
+def test_an_import_that_fails_at_its_last_document_leaves_nothing(
+    store: MemoryStore, tmp_path: Path, damage: Callable[[dict], object]
+) -> None:
+    with store.transaction("load") as transaction:
+        transaction.upsert(make_records(0, 7))
+    store.export_to(tmp_path / "export")
+    documents = tmp_path / "export" / "documents.jsonl"
+    lines = documents.read_text().splitlines()
+    documents.write_text("\n".join([*lines[:-1], json.dumps(damage(json.loads(lines[-1])))]) + "\n")
+    with pytest.raises(StoreError):
+        MemoryStore.import_at(tmp_path / "new", tmp_path / "export")
+    assert not (tmp_path / "new").exists()
+    other = MemoryStore.create(tmp_path / "other", SMALL)
+    with pytest.raises(StoreError):
+        other.import_from(tmp_path / "export")
+    assert state_of(other) == {}
+
+
+@pytest.mark.parametrize("line", [b"\xff\xfe\n", b"[" * 100_000 + b"\n", b'{"id": ' + b"9" * 5000 + b"}\n"])
+def test_a_line_of_an_export_that_is_no_document_is_named(
+    store: MemoryStore, tmp_path: Path, line: bytes
+) -> None:
+    with store.transaction("load") as transaction:
+        transaction.upsert(make_records(0, 2))
+    store.export_to(tmp_path / "export")
+    with (tmp_path / "export" / "documents.jsonl").open("ab") as file:
+        file.write(line)
+    with pytest.raises(StoreError, match=r"documents\.jsonl, line 3"):
+        store.import_from(tmp_path / "export")

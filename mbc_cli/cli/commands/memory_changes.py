@@ -173,13 +173,8 @@ def import_(
       mbc memory import news-export --store s3://bucket/news
     """
     from mbc_store import MemoryStore
-    from mbc_store.portable import read_header
 
-    if MemoryStore.exists(store):
-        opened = MemoryStore.open(store)
-    else:
-        opened = MemoryStore.create(store, read_header(folder))
-    write_result(asdict(opened.import_from(folder)), json)
+    write_result(asdict(MemoryStore.import_at(store, folder)), json)
 
 
 def copy(
