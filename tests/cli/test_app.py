@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mbc_store import StoreError
 
+from mbc_cli import __version__
 from mbc_cli.cli.app import COMMANDS, as_mbc_error, build_command, leaf_commands
 from mbc_cli.cli.settings import SET_WITHOUT_ASKING
 from mbc_cli.errors import ExitCode, UsageError
@@ -33,6 +33,7 @@ def modules_after(code: str) -> set[str]:
 def test_help_imports_nothing_heavy() -> None:
     code = """
 import contextlib, io
+from mbc_cli import __version__
 from mbc_cli.cli.app import main
 with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
     main(["--help"])
@@ -43,6 +44,7 @@ with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
 def test_help_costs_under_half_a_second_of_processor_time() -> None:
     code = """
 import contextlib, io, os, sys
+from mbc_cli import __version__
 from mbc_cli.cli.app import main
 with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
     main(["--help"])
@@ -139,7 +141,7 @@ def test_completion_knows_commands_and_options() -> None:
 def test_version_is_data_on_stdout(mbc: RunMbc) -> None:
     result = mbc("--version")
     assert result.code == 0
-    assert result.out == f"mbc {version('mbc-memory')}\n"
+    assert result.out == f"mbc {__version__}\n"
 
 
 def test_a_user_error_is_one_line_and_a_hint_without_a_traceback(mbc: RunMbc, tmp_path: Path) -> None:
