@@ -210,6 +210,7 @@ def test_an_unknown_name_names_the_nearest(base: KnownBase) -> None:
         fetch_known("tinny")
 
 
+@pytest.mark.slow
 def test_of_several_processes_that_ask_at_once_one_fetches(server: Server, base: KnownBase) -> None:
     code = f"""
 from mbc_cli.model.llm import base_models

@@ -37,6 +37,7 @@ def filled(mbc: RunMbc, tmp_path: Path, adapter_directory: Path) -> Path:
     return store
 
 
+@pytest.mark.slow
 def test_a_command_that_did_its_work_is_not_aborted_at_its_end(filled: Path) -> None:
     code = SLOW_WAKING + "from mbc_cli.cli.app import console; console()"
     done = subprocess.run(
@@ -58,6 +59,7 @@ def test_a_script_that_reads_a_store_last_is_not_aborted_at_its_end(filled: Path
     assert (done.returncode, done.stdout, done.stderr) == (0, b"[]\n", b"")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 @pytest.mark.parametrize("command", ["demo", "evaluate"])
 def test_a_signal_leaves_no_temporary_folder_behind(

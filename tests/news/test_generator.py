@@ -95,6 +95,7 @@ def test_closed_names_are_shared_but_no_person_and_no_organisation_in_a_place_is
     assert len(test[2] & training[2]) > 0.9 * len(test[2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("vocabulary", ["open", "closed"])
 def test_every_question_of_a_test_bank_has_one_answer(vocabulary: Vocabulary) -> None:
     asked: dict[tuple[str, str], str] = {}

@@ -120,6 +120,7 @@ def test_a_copy_travels_to_a_bucket_and_back(bucket: str, store: MemoryStore, tm
     assert back.merge(remote) == Counts(unchanged=20)
 
 
+@pytest.mark.slow
 def test_a_purge_in_a_bucket_loses_nothing_that_others_commit_meanwhile(bucket: str) -> None:
     where = f"{bucket}/purged"
     store = MemoryStore.create(where, SMALL)
@@ -198,6 +199,7 @@ def test_a_writer_that_was_overtaken_tries_again_on_the_new_head(bucket: str) ->
     assert state_of(first) == {"ours": 1, "theirs": 2}
 
 
+@pytest.mark.slow
 def test_writers_in_a_bucket_lose_nothing_to_each_other(bucket: str) -> None:
     where = f"{bucket}/crowd"
     MemoryStore.create(where, SMALL)

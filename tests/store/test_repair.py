@@ -101,6 +101,7 @@ def chunk_files_of(store: MemoryStore, snapshot_id: str) -> set[Path]:
     return {path for path in files(store, "chunks") if path.stat().st_mtime_ns <= moment}
 
 
+@pytest.mark.slow
 def test_a_repair_does_not_bring_back_what_was_forgotten(filled: MemoryStore) -> None:
     with filled.transaction("forget") as transaction:
         transaction.forget(["doc-3"])

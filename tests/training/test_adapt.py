@@ -57,6 +57,7 @@ def metrics(tmp_path: Path, name: str, kind: str = "train") -> list[dict[str, An
     return [{k: v for k, v in row.items() if k != "seconds"} for row in rows if row["kind"] == kind]
 
 
+@pytest.mark.slow
 def test_the_loss_falls_in_training_and_on_validation(tmp_path: Path) -> None:
     training = tiny_training(
         max_steps=40, batch_size=10, questions_per_document=2, learning_rate=5e-3, validate_every=20
@@ -137,6 +138,7 @@ def test_training_stops_after_its_minutes(tmp_path: Path, config: MemoryConfig) 
     assert report.seconds >= 0.6
 
 
+@pytest.mark.slow
 def test_the_adapter_holds_the_best_weights_not_the_last(tmp_path: Path, config: MemoryConfig) -> None:
     seen: list[ProgressReport] = []
     # A huge rate after a small one ruins the model, so the best validation is not the last.
@@ -177,6 +179,7 @@ def test_validation_changes_nothing_in_the_run(tmp_path: Path, config: MemoryCon
     assert metrics(tmp_path, "with") == metrics(tmp_path, "without")
 
 
+@pytest.mark.slow
 def test_validation_reads_what_the_model_keeps_in_every_phase(tmp_path: Path) -> None:
     select = tiny_select_config(tmp_path / "select")  # vectors at first, then codes
     without_codes = tiny_config(tmp_path / "none", quantizer={"kind": "none"})
