@@ -98,7 +98,7 @@ def card(description: dict[str, Any], parts: Mapping[str, int]) -> str:
         memory=sum(parts.values()) - parts["language_model"],
         window=model["amortization"]["document_tokens"],
         slots=model["context_vectors"],
-        codes=model["quantizer"]["codes"],
+        codes=model["quantizer"]["codebook_size"],
         steps=made["adapter_step"],
         passages=made["passages"],
         questions=made["questions"],

@@ -18,7 +18,6 @@ from mbc_cli.inference.encode import EncodeReport, encode, require_codes
 from mbc_cli.inference.forward import Windows
 from mbc_cli.inference.memory_filter import MemoryFilter, Time
 from mbc_cli.model.adapter import LoadedAdapter
-from mbc_cli.model.select.model import SelectMemoryModel
 from mbc_cli.reencode import KeptDocuments, ReencodeReport
 from mbc_cli.stored_documents import Moment, StoredDocuments
 
@@ -100,19 +99,19 @@ class Memory(StoredDocuments):
         location = resolve_adapter(adapter)
         loaded = load_on(location, **loading)
         config = loaded.model.config
-        require_codes(config)
+        quantizer = require_codes(config)
         Windows.of(loaded.model, loaded.tokenizers, window, overlap)
         created = MemoryStore.create(
             store,
             StoreConfig(
                 slots=config.context_vectors,
-                num_quantizers=config.quantizer.levels,
-                codebook_size=config.quantizer.codes,
+                num_quantizers=quantizer.num_quantizers,
+                codebook_size=quantizer.codebook_size,
                 fingerprint=loaded.model.fingerprint(),
                 keep_text=keep_text,
                 adapter=location.name,
                 base_model=config.base_model,
-                vector_width=config.quantizer.code_dimension or loaded.model.backbone.shape.hidden_size,
+                vector_width=loaded.model.context_width,
                 quantization_error=(loaded.provenance or {}).get("quantization_error"),
             ),
         )
@@ -190,12 +189,12 @@ class Memory(StoredDocuments):
     @property
     def selects(self) -> bool:
         """Whether the adapter reads selected passages, and so can rank and name its sources."""
-        return isinstance(self.model, SelectMemoryModel)
+        return self.model.ranks_passages
 
     @property
     def context_width(self) -> int:
         """C, the columns of a context vector before quantisation."""
-        return self.model.config.quantizer.code_dimension or self.model.backbone.shape.hidden_size
+        return self.model.context_width
 
     def encode(
         self,
@@ -265,7 +264,7 @@ class Memory(StoredDocuments):
         with self._turn():
             return self._answerer(questions, top_k, threshold).answer(
                 questions,
-                rows=MemoryFilter.of(since, until, where),
+                filter=MemoryFilter.of(since, until, where),
                 top_k=top_k,
                 threshold=threshold,
                 require_memory=require_memory,
@@ -290,7 +289,7 @@ class Memory(StoredDocuments):
         with self._turn():
             stream = self._answerer([question], top_k, threshold).stream(
                 question,
-                rows=MemoryFilter.of(since, until, where),
+                filter=MemoryFilter.of(since, until, where),
                 top_k=top_k,
                 threshold=threshold,
                 require_memory=require_memory,
@@ -331,7 +330,7 @@ class Memory(StoredDocuments):
         with self._turn():
             return self._answerer(questions, top_k).search(
                 questions,
-                rows=MemoryFilter.of(since, until, where),
+                filter=MemoryFilter.of(since, until, where),
                 top_k=top_k,
                 batch_size=_count("batch_size", batch_size),
             )

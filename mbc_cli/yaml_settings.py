@@ -61,13 +61,16 @@ def override(tree: Tree, assignments: Iterable[str], known: Mapping[str, set[Any
             raise UsageError(
                 f"--set received {assignment!r}; accepted: key=value", "for example --set seed=1"
             )
-        if key not in known:
-            raise UsageError(f"unknown key {key!r}", nearest_key_hint(key, known))
+        # A whole section may be given as well, such as {kind: none}.
+        if key not in known and not any(other.startswith(f"{key}.") for other in known):
+            raise UsageError(f"unknown key {key!r} (received {text!r})", nearest_key_hint(key, known))
         *parents, last = key.split(".")
         target: MutableMapping[str, Any] = result
         for parent in parents:
-            target = target.setdefault(parent, {})
-        target[last] = _value(key, text, known[key])
+            if not isinstance(target.get(parent), MutableMapping):
+                target[parent] = {}
+            target = target[parent]
+        target[last] = _value(key, text, known.get(key, set()))
     return result
 
 

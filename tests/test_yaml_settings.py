@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel, Field, ValidationError
 
 from mbc_cli.errors import UsageError
-from mbc_cli.model.config import MemoryConfig
+from mbc_cli.model.config import MemoryConfig, parse_memory_config
 from mbc_cli.presets import load_preset, preset_names
 from mbc_cli.yaml_settings import leaf_types, override, read_yaml, validation_message
 
@@ -19,10 +19,10 @@ def test_set_changes_one_key_and_leaves_the_rest() -> None:
         load_preset("distilgpt2", assignments)
         for assignments in (
             [],
-            ["training.epochs=3", "model.quantizer.codes=64", "training.learning_rate=1e-4"],
+            ["training.epochs=3", "model.quantizer.codebook_size=64", "training.learning_rate=1e-4"],
         )
     )
-    assert (changed.training.epochs, changed.model.quantizer.codes) == (3, 64)
+    assert (changed.training.epochs, changed.model.quantizer.codebook_size) == (3, 64)
     assert changed.training.learning_rate == 1e-4
     assert changed.model.amortization == plain.model.amortization
 
@@ -37,8 +37,8 @@ def test_every_preset_is_valid() -> None:
     [
         ("epochs=3", "training.epochs"),
         ("training.epoch=3", "training.epochs"),
-        ("model.quantiser.codes=3", "model.quantizer.codes"),
-        ("model.aggregation.topk=3", "model.aggregation.top_k"),
+        ("model.quantiser.codebook_size=3", "model.quantizer.codebook_size"),
+        ("model.selection.topk=3", "model.selection.top_k"),
     ],
 )
 def test_an_unknown_key_names_the_nearest(assignment: str, nearest: str) -> None:
@@ -77,13 +77,14 @@ def test_override_does_not_touch_the_tree_it_is_given() -> None:
 
 def test_dotted_keys_name_every_leaf() -> None:
     keys = leaf_types(MemoryConfig)
-    assert {"base_model", "quantizer.codes", "kv_lora.rank"} <= set(keys)
+    assert {"base_model", "quantizer.codebook_size", "kv_lora.rank"} <= set(keys)
+    assert {"quantizer.num_quantizers", "reading.relevance.layers", "modulation.hidden"} <= set(keys)
     assert "quantizer" not in keys
 
 
 def test_a_validation_error_is_one_line() -> None:
     with pytest.raises(ValidationError) as caught:
-        MemoryConfig.model_validate({"base_model": 3, "context_vectors": 0})
+        parse_memory_config({"base_model": 3, "context_vectors": 0})
     message = validation_message(caught.value)
     assert "\n" not in message
     assert "base_model" in message

@@ -20,52 +20,33 @@ from mbc_cli.corpus.documents import Document
 from mbc_cli.inference.adapters import Loading, load_on, resolve_adapter
 from mbc_cli.inference.answer import Answer, Source
 from mbc_cli.inference.answerer import Answerer
-from mbc_cli.inference.bank import best_of
 from mbc_cli.inference.encode import EncodeReport
 from mbc_cli.inference.forward import Windows, context_vectors
 from mbc_cli.inference.memory_filter import MemoryFilter
 from mbc_cli.memory import Memory
 from mbc_cli.model.adapter import read_description
-from mbc_cli.model.memory_model import MemoryModel, Prefix, QuestionEncoding
-from mbc_cli.model.select.model import SelectMemoryModel
+from mbc_cli.model.bank import Bank, TensorBank
+from mbc_cli.model.memory_model import MemoryModel
 from mbc_cli.model.tokenizers import Tokenizers
-from mbc_cli.model.whole_bank.model import WholeBankMemoryModel
 
 _EVERYTHING = MemoryFilter()
 
 
-class VectorBank:
+class VectorBank(TensorBank):
     """Context vectors (rows, T, C) float32 and the passages they are of; it cannot be filtered."""
 
     def __init__(self, vectors: Tensor, passages: Sequence[StoredPassage]) -> None:
-        self.vectors = vectors
-        self._passages = passages
+        super().__init__(vectors)
+        self._stored = passages
 
-    def whole_prefix(
-        self, model: WholeBankMemoryModel, question: QuestionEncoding, rows: MemoryFilter
-    ) -> Prefix | None:
-        return model.prefix_from_vectors(question, self.vectors) if len(self.vectors) else None
+    def filtered(self, filter: MemoryFilter) -> Bank:
+        return self
 
-    def best_rows(
-        self, model: SelectMemoryModel, question: QuestionEncoding, rows: MemoryFilter, k: int
-    ) -> tuple[Tensor, np.ndarray]:
-        assert question.selection is not None
-        scores = model.selection.score_vectors(question.selection, self.vectors)
-        numbers = torch.arange(len(self.vectors), device=scores.device).expand(len(scores), -1)
-        scores, found = best_of(scores, numbers, k)
-        return scores, found.cpu().numpy()
+    def passage_count(self, filter: MemoryFilter) -> int:
+        return len(self._stored)
 
-    def selected_prefix(
-        self, model: SelectMemoryModel, question: QuestionEncoding, numbers: np.ndarray, scores: Tensor
-    ) -> Prefix:
-        rows = torch.from_numpy(numbers).to(self.vectors.device)
-        return model.read_vectors(question, self.vectors[rows], scores)
-
-    def passages(self, numbers: np.ndarray) -> list[StoredPassage]:
-        return [self._passages[number] for number in numbers]
-
-    def passage_count(self, rows: MemoryFilter) -> int:
-        return len(self._passages)
+    def passages(self, rows: np.ndarray) -> list[StoredPassage]:
+        return [self._stored[row] for row in rows]
 
 
 class VectorMemory:
@@ -99,7 +80,7 @@ class VectorMemory:
     @property
     def selects(self) -> bool:
         """Whether the adapter reads selected passages."""
-        return isinstance(self.model, SelectMemoryModel)
+        return self.model.ranks_passages
 
     @property
     def passage_count(self) -> int:
@@ -133,7 +114,7 @@ class VectorMemory:
     ) -> list[Answer]:
         """Answer ``questions``, in order; ``threshold`` can only be 0, as no vectors were calibrated."""
         return self._answerer().answer(
-            questions, rows=_EVERYTHING, threshold=threshold, batch_size=batch_size
+            questions, filter=_EVERYTHING, threshold=threshold, batch_size=batch_size
         )
 
     def answer_without_memory(self, questions: Sequence[str], *, batch_size: int = 16) -> list[Answer]:
@@ -144,7 +125,7 @@ class VectorMemory:
         self, questions: Sequence[str], *, top_k: int = 5, batch_size: int = 16
     ) -> list[tuple[Source, ...]]:
         """The passages that speak most to each question, best first; only for adapters that select."""
-        return self._answerer().search(questions, rows=_EVERYTHING, top_k=top_k, batch_size=batch_size)
+        return self._answerer().search(questions, filter=_EVERYTHING, top_k=top_k, batch_size=batch_size)
 
     def _answerer(self) -> Answerer:
         if len(self._vectors) > 1:

@@ -18,18 +18,19 @@ from torch import Tensor
 from mbc_cli.batching import batched
 from mbc_cli.errors import AdapterError, InputError
 from mbc_cli.inference.answer import Answer, AnswerStream, Source
-from mbc_cli.inference.bank import Bank
+from mbc_cli.inference.bank import PassageBank
 from mbc_cli.inference.memory_filter import MemoryFilter
+from mbc_cli.model.bank import Reading
+from mbc_cli.model.batches import TokenBatch
 from mbc_cli.model.calibration import Calibration
-from mbc_cli.model.memory_model import MemoryModel, Prefix, QuestionEncoding
-from mbc_cli.model.select.model import SelectMemoryModel
-from mbc_cli.model.tokenizers import TokenBatch, Tokenizers
-from mbc_cli.model.whole_bank.model import WholeBankMemoryModel
+from mbc_cli.model.llm.prefix import Prefix
+from mbc_cli.model.memory_model import MemoryModel
+from mbc_cli.model.tokenizers import Tokenizers
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
-    """What a batch of questions reads: answers, as yet without text, and the prefix of those from memory."""
+class _Found:
+    """What memory has for a batch of questions: answers without text, and the prefix of those from memory."""
 
     answers: list[Answer]
     prefix: Prefix | None
@@ -43,7 +44,11 @@ class Answerer:
     """
 
     def __init__(
-        self, model: MemoryModel, tokenizers: Tokenizers, bank: Bank, calibration: Calibration | None = None
+        self,
+        model: MemoryModel,
+        tokenizers: Tokenizers,
+        bank: PassageBank,
+        calibration: Calibration | None = None,
     ) -> None:
         self.model = model.eval()
         self.tokenizers = tokenizers
@@ -55,7 +60,7 @@ class Answerer:
         self,
         questions: Sequence[str],
         *,
-        rows: MemoryFilter,
+        filter: MemoryFilter,
         top_k: int | None = None,
         threshold: float | None = None,
         require_memory: bool = False,
@@ -75,33 +80,34 @@ class Answerer:
         """
         answers: list[Answer] = []
         for batch in batched(questions, batch_size):
-            reading = self._read(batch, rows, top_k, threshold)
-            known = [answer for answer in reading.answers if answer.from_memory]
-            unknown = [answer for answer in reading.answers if not answer.from_memory]
-            told = iter(self._tell(known, reading.prefix))
+            found = self._find(batch, filter, top_k, threshold)
+            unknown = [answer for answer in found.answers if not answer.from_memory]
+            remembered = iter(
+                self._with_text([answer for answer in found.answers if answer.from_memory], found.prefix)
+            )
             if require_memory:
-                own = iter([replace(answer, abstained=True) for answer in unknown])
+                others = iter([replace(answer, abstained=True) for answer in unknown])
             else:
-                own = iter(self._tell(unknown, None))
-            answers += [next(told if answer.from_memory else own) for answer in reading.answers]
+                others = iter(self._with_text(unknown, None))
+            answers += [next(remembered if answer.from_memory else others) for answer in found.answers]
         return answers
 
     def stream(
         self,
         question: str,
         *,
-        rows: MemoryFilter,
+        filter: MemoryFilter,
         top_k: int | None = None,
         threshold: float | None = None,
         require_memory: bool = False,
     ) -> AnswerStream:
         """Answer one question piece by piece: what was read is known at once, the text follows."""
         with torch.inference_mode():
-            reading = self._read([question], rows, top_k, threshold)
-        (answer,) = reading.answers
+            found = self._find([question], filter, top_k, threshold)
+        (answer,) = found.answers
         if require_memory and not answer.from_memory:
             return AnswerStream(replace(answer, abstained=True), iter(()))
-        return AnswerStream(answer, self._pieces(self.tokenizers.encode_prompts([question]), reading.prefix))
+        return AnswerStream(answer, self._pieces(self.tokenizers.encode_prompts([question]), found.prefix))
 
     @torch.inference_mode()
     def without_memory(self, questions: Sequence[str], *, batch_size: int = 16) -> list[Answer]:
@@ -109,65 +115,62 @@ class Answerer:
         answers: list[Answer] = []
         for batch in batched(questions, batch_size):
             self._check_length(self.tokenizers.encode_prompts(batch), 0)
-            answers += self._tell([Answer(question, "", from_memory=False) for question in batch], None)
+            answers += self._with_text([Answer(question, "", from_memory=False) for question in batch], None)
         return answers
 
     @torch.inference_mode()
     def search(
-        self, questions: Sequence[str], *, rows: MemoryFilter, top_k: int, batch_size: int = 16
+        self, questions: Sequence[str], *, filter: MemoryFilter, top_k: int, batch_size: int = 16
     ) -> list[tuple[Source, ...]]:
         """The passages that speak most to each question, best first; only for adapters that select.
 
         Raises:
             MbcError: the adapter reads the whole bank and cannot tell its passages apart.
         """
-        model = self.model
-        if not isinstance(model, SelectMemoryModel):
+        if not self.model.ranks_passages:
             raise AdapterError(
-                "this adapter reads the whole bank (aggregation is 'whole-bank'): it cannot rank passages",
-                "use an adapter with aggregation.kind select",
+                "this adapter reads the whole bank (method is 'whole-bank'): it cannot rank passages",
+                "use an adapter with method select",
             )
         found: list[tuple[Source, ...]] = []
         for batch in batched(questions, batch_size):
-            scores, numbers = self.bank.best_rows(model, self._encode(batch), rows, top_k)
-            found += self._sources(scores, numbers, len(batch))
+            reading = self._read(batch, filter, top_k)
+            found += self._sources(reading.scores, reading.rows)
         return found
 
-    def _encode(self, questions: Sequence[str]) -> QuestionEncoding:
+    def _read(self, questions: Sequence[str], filter: MemoryFilter, top_k: int | None) -> Reading:
+        """What the model reads for ``questions`` of what ``filter`` lets through."""
+        if top_k is not None and not self.model.ranks_passages:
+            raise AdapterError(
+                f"top_k is {top_k}, but this adapter reads the whole bank (method is 'whole-bank')",
+                "leave it out, or use an adapter with method select",
+            )
         batch = self.tokenizers.encode_questions(questions).to(self.model.device)
-        return self.model.encode_questions(batch.input_ids, batch.attention_mask)
+        return self.model.read(batch, self.bank.filtered(filter), top_k)
 
-    def _read(
-        self, questions: Sequence[str], rows: MemoryFilter, top_k: int | None, threshold: float | None
-    ) -> _Reading:
+    def _find(
+        self, questions: Sequence[str], filter: MemoryFilter, top_k: int | None, threshold: float | None
+    ) -> _Found:
         """Find what the memory says to a batch of questions."""
-        model = self.model
         prompts = self.tokenizers.encode_prompts(questions)
         least = self._least_confidence(threshold)
-        if isinstance(model, WholeBankMemoryModel):
-            self._check_length(prompts, model.config.modulation.prefix_tokens)
-            prefix = self.bank.whole_prefix(model, self._encode(questions), rows)
-            return _Reading([Answer(each, "", from_memory=prefix is not None) for each in questions], prefix)
-        assert isinstance(model, SelectMemoryModel)
-        question = self._encode(questions)
-        top_k = top_k or model.config.aggregation.top_k
-        scores, numbers = self.bank.best_rows(model, question, rows, top_k)
-        read = model.reader.prefix_length(scores.shape[1], model.config.context_vectors)
-        self._check_length(prompts, read)
-        if not numbers.size:
-            return _Reading([Answer(each, "", from_memory=False) for each in questions], None)
-        best = scores[:, 0].tolist()
-        confidences = self._confidences(best, rows)
+        reading = self._read(questions, filter, top_k)
+        self._check_length(prompts, reading.prefix_length)
+        if reading.prefix is None:
+            return _Found([Answer(each, "", from_memory=False) for each in questions], None)
+        best: list[float | None] = [None] * len(questions)
+        if self.model.ranks_passages:
+            best = reading.scores[:, 0].tolist()
+        confidences = self._confidences(best, filter)
         known = [index for index, value in enumerate(confidences) if value is None or value >= least]
-        sources = dict(zip(known, self._sources(scores[known], numbers[known], len(known)), strict=True))
+        sources = dict(zip(known, self._sources(reading.scores[known], reading.rows[known]), strict=True))
         answers = [
             Answer(each, "", sources.get(index, ()), index in sources, score=score, confidence=confidence)
             for index, (each, score, confidence) in enumerate(zip(questions, best, confidences, strict=True))
         ]
         if not known:
-            return _Reading(answers, None)
-        prefix = self.bank.selected_prefix(model, question, numbers, scores)
-        return _Reading(answers, prefix[torch.tensor(known, device=model.device)])
+            return _Found(answers, None)
+        return _Found(answers, reading.prefix()[torch.tensor(known, device=self.model.device)])
 
     def _least_confidence(self, threshold: float | None) -> float:
         """The confidence from which on the memory is read."""
@@ -181,13 +184,13 @@ class Answerer:
             )
         return 0.0
 
-    def _confidences(self, scores: Sequence[float], rows: MemoryFilter) -> list[float | None]:
+    def _confidences(self, scores: Sequence[float | None], filter: MemoryFilter) -> list[float | None]:
         if self.calibration is None:
             return [None] * len(scores)
-        passages = self.bank.passage_count(rows)
-        return [self.calibration.confidence(score, passages) for score in scores]
+        calibration, passages = self.calibration, self.bank.passage_count(filter)
+        return [None if score is None else calibration.confidence(score, passages) for score in scores]
 
-    def _tell(self, answers: Sequence[Answer], prefix: Prefix | None) -> list[Answer]:
+    def _with_text(self, answers: Sequence[Answer], prefix: Prefix | None) -> list[Answer]:
         """``answers`` with the text that the LLM gives for their questions after ``prefix``."""
         if not answers:
             return []
@@ -195,9 +198,11 @@ class Answerer:
         texts = self.tokenizers.decode_answers(torch.stack(list(self._tokens(prompts, prefix)), dim=1))
         return [replace(answer, text=text) for answer, text in zip(answers, texts, strict=True)]
 
-    def _sources(self, scores: Tensor, numbers: np.ndarray, questions: int) -> list[tuple[Source, ...]]:
-        if not numbers.size:
-            return [()] * questions
+    def _sources(self, scores: Tensor, rows: Tensor) -> list[tuple[Source, ...]]:
+        """The passages at ``rows`` (n, k) with their scores (n, k), for each of n questions."""
+        if not rows.numel():
+            return [()] * len(rows)
+        numbers = rows.cpu().numpy()
         distinct, places = np.unique(numbers, return_inverse=True)
         passages = self.bank.passages(distinct)
         return [

@@ -19,7 +19,7 @@ from mbc_store import DocumentRecord, MemoryStore
 from mbc_cli.corpus.documents import Document, document_digest
 from mbc_cli.errors import AdapterError, UsageError
 from mbc_cli.inference.forward import Windows, context_vectors
-from mbc_cli.model.config import MemoryConfig
+from mbc_cli.model.config import MemoryConfig, RvqConfig, VqConfig
 from mbc_cli.model.memory_model import MemoryModel
 from mbc_cli.model.tokenizers import Tokenizers
 
@@ -113,13 +113,17 @@ def prefetched(documents: Iterable[Document], *, commit_every: int) -> Iterator[
     return chain(next(_chunks(rest, commit_every), []), rest)
 
 
-def require_codes(config: MemoryConfig) -> None:
-    """Raise MbcError if an adapter makes no codes: its bank of plain vectors (MAC) cannot be stored."""
+def require_codes(config: MemoryConfig) -> VqConfig | RvqConfig:
+    """The quantiser's configuration.
+
+    Raises MbcError if an adapter makes no codes: its bank of plain vectors (MAC) cannot be stored.
+    """
     if config.quantizer.kind == "none":
         raise AdapterError(
             "this adapter has no quantiser (quantizer.kind is 'none'): its documents have no codes to store",
             "use an adapter with quantizer.kind vq or rvq",
         )
+    return config.quantizer
 
 
 def encode_records(
@@ -163,12 +167,12 @@ def encode_texts(
 
     The error is the mean squared difference between the context vectors and what their codes decode to.
     """
-    config = model.config
-    codes = np.zeros((len(texts), config.context_vectors, config.quantizer.levels), dtype=np.uint16)
+    levels = require_codes(model.config).num_quantizers
+    codes = np.zeros((len(texts), model.config.context_vectors, levels), dtype=np.uint16)
     errors = np.zeros(len(texts), dtype=np.float32)
     for indices, vectors in context_vectors(model, tokenizers, texts, batch_size=batch_size):
         quantized = model.quantize(vectors)
-        assert quantized.codes is not None, "require_codes is checked before anything is encoded"
+        assert quantized.codes is not None
         codes[indices] = quantized.codes.cpu().numpy().astype(np.uint16)
         error = (vectors - quantized.quantized.float()).square().mean(dim=(1, 2))
         errors[indices] = error.cpu().numpy()

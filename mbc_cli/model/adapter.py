@@ -5,8 +5,8 @@
                          where it was calibrated, when its memory speaks to a question (calibration)
     memory.safetensors   the memory modules
     kv_lora/             KV-LoRA in PEFT's own format
-    tokenizers/          of the LLM and, for amortization t5, of the two T5s
-    document_t5/, question_t5/   the T5s' config.json (amortization t5 only; their weights are learned)
+    tokenizers/          of the LLM and, for method whole-bank, of the two T5s
+    document_t5/, question_t5/   the T5s' config.json (whole-bank only; their weights are learned)
     README.md            model card
 
 Nothing in it is executed: YAML read safely, JSON and safetensors. Whoever made it is not believed, though:
@@ -28,9 +28,9 @@ from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import PretrainedConfig, T5Config
+from transformers import PretrainedConfig
 
-from mbc_cli.errors import AdapterError, MbcError, ModelError
+from mbc_cli.errors import AdapterError, MbcError
 from mbc_cli.files import write_file
 from mbc_cli.model.adapter_files import (
     CHECKED_AT_LOAD,
@@ -43,22 +43,20 @@ from mbc_cli.model.adapter_files import (
 )
 from mbc_cli.model.build import build_memory_model
 from mbc_cli.model.calibration import Calibration
-from mbc_cli.model.config import FrozenConfig, MemoryConfig
-from mbc_cli.model.llm.architectures import t5_config
+from mbc_cli.model.config import MemoryConfig
+from mbc_cli.model.frozen_config import FrozenConfig
 from mbc_cli.model.llm.backbone import Backbone, Quantize
 from mbc_cli.model.llm.kv_lora import load_lora_state, lora_state, save_kv_lora
 from mbc_cli.model.llm.pretrained import load_config, tensor_shapes, weight_files
 from mbc_cli.model.memory_model import MemoryModel
 from mbc_cli.model.model_card import model_card
 from mbc_cli.model.tokenizers import Tokenizers
-from mbc_cli.model.whole_bank.t5_encoder import T5SlotEncoder
 from mbc_cli.untrusted import UntrustedFileError, parse_yaml, read_text
 
-FORMAT = 1
+FORMAT = 2
 WEIGHTS = "memory.safetensors"
 LORA_WEIGHTS = "kv_lora/adapter_model.safetensors"
 _MOST_BYTES = 1 << 18  # of config.yaml, which is a hundredth of it; YAML is read slowly
-_T5_PARTS = {"document_t5": "amortizer", "question_t5": "question_encoder"}
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ class LoadedAdapter:
 class AdapterDescription(FrozenConfig):
     """What config.yaml says; ``base_files`` are the weights of a local LLM outside the adapter."""
 
-    format: Literal[1]
+    format: Literal[2]
     fingerprint: str = Field(pattern="^[0-9a-f]{32}$")
     model: MemoryConfig
     provenance: dict[str, Any]
@@ -105,10 +103,7 @@ def save_adapter(
     save_file(weights, directory / WEIGHTS, metadata={"format": "pt"})
     save_kv_lora(model.backbone, directory / "kv_lora")
     tokenizers.save(directory / "tokenizers")
-    for name, part in _T5_PARTS.items():
-        encoder = getattr(model, part, None)  # a select model has other parts
-        if isinstance(encoder, T5SlotEncoder):
-            encoder.t5_config.save_pretrained(str(directory / name))
+    model.save_architectures(directory)
     config = _with_base_found_again(model)
     description: dict[str, Any] = {
         "format": FORMAT,
@@ -147,12 +142,11 @@ def load_adapter(
     for damage in damages(directory, recorded, among=files, largest_read=CHECKED_AT_LOAD):
         raise _damaged(directory, damage)
     base, revision = base_of(config, directory, base_model_override)
-    t5s = {name: _t5_architecture(directory / name, config) for name in _T5_PARTS}
-    _check_dimensions(directory, config, load_config(base, revision), t5s)
+    _check_dimensions(directory, config, load_config(base, revision))
     backbone = Backbone.from_pretrained(
         base, revision=revision, device=device, quantize=quantize or config.base_quantize
     )
-    model = build_memory_model(config, backbone, **t5s, weights_follow=True)
+    model = build_memory_model(config, backbone, weights_follow=True, architectures=directory)
     try:
         model.load_module_state(_finite(load_file(directory / WEIGHTS)))
         load_lora_state(backbone, _finite(load_file(directory / LORA_WEIGHTS)))
@@ -248,13 +242,13 @@ def base_of(config: MemoryConfig, directory: Path, override: str | None = None) 
     return (config.base_model, config.base_revision) if inside is None else (str(inside), None)
 
 
-def _check_dimensions(
-    directory: Path, config: MemoryConfig, llm_config: PretrainedConfig, t5s: Mapping[str, T5Config | None]
-) -> None:
+def _check_dimensions(directory: Path, config: MemoryConfig, llm_config: PretrainedConfig) -> None:
     """Compare what config.yaml describes with the weights' headers, before it takes any memory."""
     try:
         with torch.device("meta"):
-            sketch = build_memory_model(config, Backbone.from_config(llm_config), **t5s, weights_follow=True)
+            sketch = build_memory_model(
+                config, Backbone.from_config(llm_config), weights_follow=True, architectures=directory
+            )
             described = {WEIGHTS: sketch.module_state(), LORA_WEIGHTS: lora_state(sketch.backbone)}
         for file, state in described.items():
             held = tensor_shapes(directory / file)
@@ -262,9 +256,15 @@ def _check_dimensions(
                 asked = tuple(state[name].shape) if name in state else None
                 if asked != held.get(name):
                     raise ValueError(f"{name} in {file} is {held.get(name)}, but {asked} by config.yaml")
-    except MbcError:
-        raise
-    except (OSError, SafetensorError, ValueError, TypeError, RuntimeError, ArithmeticError) as error:
+    except (
+        MbcError,
+        OSError,
+        SafetensorError,
+        ValueError,
+        TypeError,
+        RuntimeError,
+        ArithmeticError,
+    ) as error:
         raise _damaged(directory, error) from error
 
 
@@ -298,15 +298,6 @@ def _with_base_found_again(model: MemoryModel) -> MemoryConfig:
             "base_revision": None if local else model.backbone.revision,
         }
     )
-
-
-def _t5_architecture(directory: Path, config: MemoryConfig) -> T5Config | None:
-    if config.amortization.kind != "t5":
-        return None
-    try:
-        return t5_config(str(directory))
-    except ModelError as error:
-        raise _damaged(directory.parent, error) from error
 
 
 def _damaged(directory: Path, error: Exception | str) -> AdapterError:

@@ -17,7 +17,7 @@ from pydantic import Field
 from safetensors import safe_open
 
 from mbc_cli.errors import AdapterError
-from mbc_cli.model.config import FrozenConfig
+from mbc_cli.model.frozen_config import FrozenConfig
 from mbc_cli.untrusted import UntrustedFileError, open_regular
 
 PARTS = ("memory.safetensors", "kv_lora", "tokenizers", "document_t5", "question_t5")

@@ -1,20 +1,45 @@
-"""The objectives that memory models are trained with, one function for each kind of aggregation."""
+"""What goes into a memory model and what training gets out of it: token ids, masks, labels and losses."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import Self
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from mbc_cli.model.whole_bank.model import WholeBankMemoryModel
+
+@dataclass(frozen=True)
+class _Batch:
+    """Tensors that go to a device together."""
+
+    def to(self, device: torch.device | str) -> Self:
+        return type(self)(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
 @dataclass(frozen=True)
-class TrainingBatch:
+class TokenBatch(_Batch):
+    """Token ids and mask, both (B, S) int64; the mask is 1 on text and 0 on padding."""
+
+    input_ids: Tensor
+    attention_mask: Tensor
+
+
+@dataclass(frozen=True)
+class AnswerBatch(_Batch):
+    """Prompts followed by their answers: ids, mask and labels, all (B, S) int64, padded on the right.
+
+    Labels are the ids on the answer's tokens (its end token included) and -100 elsewhere.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class TrainingBatch(_Batch):
     """Documents, and questions about them with their answers; ids and masks are (rows, length) int64.
 
     A document appears once however many questions ask about it: ``question_document`` (Q,) is the row of
@@ -30,9 +55,6 @@ class TrainingBatch:
     answer_mask: Tensor
     answer_labels: Tensor
 
-    def to(self, device: torch.device | str) -> TrainingBatch:
-        return TrainingBatch(*(getattr(self, field.name).to(device) for field in fields(self)))
-
 
 @dataclass(frozen=True)
 class TrainingLoss:
@@ -41,22 +63,7 @@ class TrainingLoss:
     total: Tensor
     parts: Mapping[str, float]
 
-
-def whole_bank_loss(model: WholeBankMemoryModel, batch: TrainingBatch) -> TrainingLoss:
-    """Answer NLL plus the quantiser's loss, the bank being all documents of the batch (MBC equation 5).
-
-    The quantiser's loss has the weight 1 of the paper.
-    """
-    vectors = model.encode_documents(batch.document_ids, batch.document_mask)
-    quantized = model.quantize(vectors)
-    question = model.encode_questions(batch.question_ids, batch.question_mask)
-    prefix = model.prefix_from_vectors(question, quantized.quantized)
-    answer = model.answer_loss(prefix, batch.answer_input_ids, batch.answer_mask, batch.answer_labels)
-    parts = {
-        "answer": answer,
-        "quantizer": quantized.loss,
-        "perplexity": quantized.perplexity,
-        "dead_codes": quantized.dead_codes,
-        "quantization_error": quantized.error,
-    }
-    return TrainingLoss(answer + quantized.loss, {name: float(part.detach()) for name, part in parts.items()})
+    @classmethod
+    def of(cls, total: Tensor, parts: Mapping[str, Tensor]) -> TrainingLoss:
+        """The same from parts that are tensors."""
+        return cls(total, {name: float(part.detach()) for name, part in parts.items()})

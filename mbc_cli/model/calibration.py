@@ -11,7 +11,7 @@ import math
 
 from pydantic import Field
 
-from mbc_cli.model.config import FrozenConfig
+from mbc_cli.model.frozen_config import FrozenConfig
 
 
 class Calibration(FrozenConfig):

@@ -1,7 +1,7 @@
 """The space in which vectors are quantised, and the way in and out of it.
 
 Context vectors (B, T, D) enter it as the quantiser's (B, T, C), and codes' vectors leave it.
-``slots_differ`` tells whether the same code means another vector in another slot.
+``width`` is C; ``slots_differ`` tells whether the same code means another vector in another slot.
 """
 
 from __future__ import annotations
@@ -15,6 +15,10 @@ class IdentityCodeSpace(nn.Module):
     """Quantise the context vectors as they are, as published."""
 
     slots_differ = False
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
 
     def enter(self, vectors: Tensor) -> Tensor:
         """(B, T, D), unchanged."""
@@ -31,24 +35,25 @@ class ProjectedCodeSpace(nn.Module):
     The maps start as the identity, or where C < D as the projection onto C orthonormal directions and back.
     """
 
-    def __init__(self, width: int, code_dimension: int, slots: int, *, slot_embedding: bool = True) -> None:
+    def __init__(self, width: int, codebook_dim: int, slots: int, *, slot_embedding: bool = True) -> None:
         super().__init__()
         self.slots_differ = slot_embedding
-        if code_dimension > width:
+        self.width = codebook_dim
+        if codebook_dim > width:
             raise ValueError(
-                f"quantizer.code_dimension is {code_dimension} but context vectors have {width} columns: "
+                f"quantizer.codebook_dim is {codebook_dim} but context vectors have {width} columns: "
                 f"set it to at most {width}"
             )
-        self.into = nn.Linear(width, code_dimension)
-        self.out = nn.Linear(code_dimension, width)
-        # Pooling that keeps the order of a text needs no slots' names: the LLM sees the order itself.
+        self.into = nn.Linear(width, codebook_dim)
+        self.out = nn.Linear(codebook_dim, width)
+        # Slots that keep the order of a text need no names of their own: the LLM sees the order itself.
         self.slot_embedding = nn.Parameter(torch.randn(slots, width) * 0.3) if slot_embedding else None
         with torch.no_grad():
             directions = torch.eye(width)
-            if code_dimension < width and not self.into.weight.is_meta:
+            if codebook_dim < width and not self.into.weight.is_meta:
                 directions = torch.linalg.qr(torch.randn(width, width)).Q
-            self.into.weight.copy_(directions[:code_dimension])
-            self.out.weight.copy_(directions[:code_dimension].T)
+            self.into.weight.copy_(directions[:codebook_dim])
+            self.out.weight.copy_(directions[:codebook_dim].T)
             nn.init.zeros_(self.into.bias)
             nn.init.zeros_(self.out.bias)
 

@@ -1,101 +1,99 @@
-"""The frozen, validated description of one memory model.
+"""The frozen, validated description of one memory model: a tagged union of the methods.
 
-An adapter directory stores this as ``config.yaml``; a preset ships it. Nothing here imports torch, so
-the command line can read, check and print configurations quickly.
+An adapter directory stores this as ``config.yaml``; a preset ships it. Each method, and within it each kind
+of part, has the settings that it reads and no others, so what would be ignored cannot be written. Nothing
+here imports torch, so the command line can read, check and print configurations quickly.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, TypeAdapter, field_validator
+
+from mbc_cli.model.frozen_config import FrozenConfig, one_of
+
+# What context vectors become (MBC section 3.2). Names as in the vector-quantize-pytorch package.
 
 
-class FrozenConfig(BaseModel):
-    """Base of every configuration object: immutable, and unknown keys are errors."""
+class UnquantizedConfig(FrozenConfig):
+    """Context vectors stay as they are: MAC (arXiv 2403.04317)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["none"] = "none"
 
 
-class AmortizationConfig(FrozenConfig):
-    """How a text becomes context vectors (MBC section 3.1).
+class CodebookConfig(FrozenConfig):
+    """Settings of all learned codebooks."""
 
-    ``t5`` is the published network. ``backbone`` reads with a trunk initialised from the frozen
-    LLM's own first blocks (docs/how-it-works.md), and pools what it read in one of two ways: ``tokens``
-    keeps the T most salient tokens in their order, ``slots`` lets T learned queries attend to all of them.
-    """
-
-    kind: Literal["t5", "backbone"] = "t5"
-    pooling: Literal["tokens", "slots"] = Field("tokens", description="backbone only: what a slot holds.")
-    document_t5: str = Field("t5-small", description="T5 that reads documents: hub id or local directory.")
-    question_t5: str = Field("t5-small", description="T5 that reads questions: hub id or local directory.")
-    attend_to_padding: bool = Field(
-        False,
-        description="Let the T5 decoder attend to padding, as published checkpoints were trained to.",
+    kind: str
+    codebook: Literal["shared", "per-slot"] = Field(
+        "shared", description="One codebook for all slots, as published, or one for each."
     )
-    trunk_layers: int = Field(2, ge=1, description="Bidirectional blocks of the backbone trunk.")
-    document_tokens: int = Field(512, ge=8, description="Longest window of a document, in tokens.")
-    question_tokens: int = Field(128, ge=4, description="Longest question, in tokens.")
-
-
-class QuantizerConfig(FrozenConfig):
-    """How context vectors become codes (MBC section 3.2)."""
-
-    kind: Literal["none", "vq", "rvq"] = "vq"
-    codebook: Literal["shared", "per-slot"] = "shared"
-    codes: int = Field(512, ge=2, le=65536, description="K, codes per codebook.")
-    levels: int = Field(1, ge=1, description="L, residual levels; above 1 only for rvq.")
-    code_dimension: int | None = Field(None, ge=1, description="Width of a code; the LLM's width if unset.")
+    codebook_size: int = Field(512, ge=2, le=65536, description="K, codes per codebook.")
+    codebook_dim: int | None = Field(
+        None, ge=1, description="C, columns of a code; the LLM's width if unset."
+    )
     commitment_cost: float = Field(0.25, ge=0)
     update: Literal["gradient", "ema"] = "gradient"
     decay: float = Field(0.99, gt=0, lt=1, description="EMA decay of code usage.")
-    reset_threshold: float = Field(1e-4, ge=0, description="Codes whose EMA usage is below this are reset.")
+    threshold_ema_dead_code: float = Field(
+        1e-4, ge=0, description="Codes whose EMA usage is below this are replaced."
+    )
     reset_fraction: float | None = Field(
-        None, ge=0, lt=1, description="Codes used less than this fraction of the mean are reset as well."
+        None, ge=0, lt=1, description="Codes used less than this fraction of the mean are replaced as well."
     )
 
-    @model_validator(mode="after")
-    def _levels_fit_the_kind(self) -> QuantizerConfig:
-        if self.kind != "rvq" and self.levels != 1:
-            raise ValueError(
-                f"quantizer.levels is {self.levels} but quantizer.kind is {self.kind!r}: "
-                "use kind 'rvq' for more than one level"
-            )
-        return self
+
+class VqConfig(CodebookConfig):
+    """One code for each context vector, as published."""
+
+    kind: Literal["vq"] = "vq"
+    num_quantizers: ClassVar[int] = 1
 
 
-class AggregationConfig(FrozenConfig):
-    """How a question reads the bank: all of it (MBC section 3.3) or the passages selected for it."""
+class RvqConfig(CodebookConfig):
+    """Several codes for each, every one of what the ones before it left over."""
 
-    kind: Literal["whole-bank", "select"] = "whole-bank"
-    blocks: int = Field(4, ge=1, description="Cross-attention blocks.")
-    heads: int = Field(8, ge=1)
-    head_dimension: int = Field(96, ge=1)
-    top_k: int = Field(1, ge=1, description="select only: passages read per question.")
-    selection_dimension: int = Field(32, ge=1, description="select only: width of the vectors that match.")
+    kind: Literal["rvq"] = "rvq"
+    num_quantizers: int = Field(2, ge=2, description="L, residual levels.")
 
 
-class ModulationConfig(FrozenConfig):
-    """How what was read becomes a key and value prefix in every layer.
+class QuantizationScheduleConfig(FrozenConfig):
+    """When training starts to quantise; all fractions are of the whole training."""
 
-    ``slots`` is the published way: the question attends to what it reads, and the latent is modulated. With
-    ``soft-tokens`` the frozen LLM itself reads the decoded slots of the selected passages as input
-    embeddings (docs/how-it-works.md), as far as ``relevance_layers`` find them relevant.
-    """
-
-    kind: Literal["slots", "soft-tokens"] = "slots"
-    prefix_tokens: int = Field(
-        2,
-        ge=1,
-        description="slots only: P, prefix tokens per layer; with select also the question's vectors.",
+    unquantized: float = Field(0.35, ge=0, le=1, description="Fraction trained with noise instead of codes.")
+    ramp: float = Field(0.1, ge=0, le=1, description="Fraction over which slots are quantised more and more.")
+    noise: float = Field(
+        0.2, ge=0, description="Standard deviation of the noise that stands for quantisation."
     )
-    hidden: int = Field(768, ge=1, description="slots only: width of each slot's feed-forward.")
-    relevance_layers: int = Field(
-        0,
-        ge=0,
-        description="soft-tokens of token pooling only: layers that judge which slots of a passage a "
-        "question is about; 0 reads all of them alike. For passages that report several things.",
-    )
+
+
+class ScheduledVqConfig(VqConfig):
+    """One that comes into a training by and by."""
+
+    schedule: QuantizationScheduleConfig = QuantizationScheduleConfig()
+
+
+class ScheduledRvqConfig(RvqConfig):
+    """As `ScheduledVqConfig`."""
+
+    schedule: QuantizationScheduleConfig = QuantizationScheduleConfig()
+
+
+class SharedVqConfig(ScheduledVqConfig):
+    """For slots that hold any token: codebooks of their own would learn the same codes many times."""
+
+    codebook: Literal["shared"] = "shared"
+
+
+class SharedRvqConfig(ScheduledRvqConfig):
+    """As `SharedVqConfig`."""
+
+    codebook: Literal["shared"] = "shared"
+
+
+# Parts of all methods.
 
 
 class KvLoraConfig(FrozenConfig):
@@ -106,34 +104,13 @@ class KvLoraConfig(FrozenConfig):
     last_layers: int = Field(6, ge=1, description="How many of the LLM's last layers carry adapters.")
 
 
-class LossConfig(FrozenConfig):
-    """Weights of what select-then-read is trained on beside the answers' likelihood."""
+class _MethodConfig(FrozenConfig):
+    """What every method's configuration has."""
 
-    selection: float = Field(0.5, ge=0)
-    salience: float = Field(0.5, ge=0)
-    relevance: float = Field(1.0, ge=0, description="Of slots to questions; with relevance_layers only.")
-    answer_head: float = Field(
-        0.0, ge=0, description="Answer tokens read off the latent; modulation slots only; falls to 30 %."
-    )
-    negatives: int = Field(
-        256, ge=0, description="Recent documents that selection has to tell apart as well."
-    )
-    remembered: int = Field(1024, ge=1, description="Recent documents kept for negatives and for k-means.")
+    ranks_passages: ClassVar[bool]
+    always_quantizes: ClassVar[bool]
 
-
-class QuantizationScheduleConfig(FrozenConfig):
-    """When training starts to quantise; all fractions are of the whole training (select only)."""
-
-    unquantized: float = Field(0.35, ge=0, le=1, description="Fraction trained with noise instead of codes.")
-    ramp: float = Field(0.1, ge=0, le=1, description="Fraction over which slots are quantised more and more.")
-    noise: float = Field(
-        0.2, ge=0, description="Standard deviation of the noise that stands for quantisation."
-    )
-
-
-class MemoryConfig(FrozenConfig):
-    """Everything needed to build a memory model around a frozen LLM."""
-
+    method: str
     base_model: str = Field(description="The frozen LLM: hub id or local directory.")
     base_revision: str | None = None
     base_quantize: Literal["nf4", "int8"] | None = Field(
@@ -142,66 +119,212 @@ class MemoryConfig(FrozenConfig):
     prompt: str = Field(
         "Question: {question}\nAnswer:", description="What the LLM reads before it writes an answer."
     )
-    context_vectors: int = Field(12, ge=1, description="T, context vectors (slots) per passage.")
-    amortization: AmortizationConfig = AmortizationConfig()
-    quantizer: QuantizerConfig = QuantizerConfig()
+    answer_tokens: int = Field(32, ge=1, description="Longest generated answer, in tokens.")
+    context_vectors: int = Field(12, ge=1, description="T, context vectors of a passage, one in each slot.")
+    kv_lora: KvLoraConfig = KvLoraConfig()
+    quantizer: VqConfig | RvqConfig | UnquantizedConfig
+
+    @field_validator("prompt")
+    @classmethod
+    def _prompt_asks(cls, prompt: str) -> str:
+        if "{question}" not in prompt:
+            raise ValueError("it must contain '{question}'")
+        return prompt
+
+    @property
+    def scores_can_be_calibrated(self) -> bool:
+        """Whether passages are selected by their codes, with a score that tells how well one answers."""
+        return self.ranks_passages and self.quantizer.kind != "none"
+
+    @property
+    def encoders(self) -> Mapping[str, str]:
+        """Models with tokenizers of their own that read "document" and "question", where not the LLM does."""
+        return {}
+
+    @property
+    def attends_to_padding(self) -> bool:
+        """Whether a text's context vectors depend on how far it is padded."""
+        return False
+
+
+# The published method (MBC).
+
+
+class T5AmortizationConfig(FrozenConfig):
+    """A T5 whose decoder reads T learned prompts turns a text into context vectors (MBC section 3.1)."""
+
+    document_t5: str = Field("t5-small", description="T5 that reads documents: hub id or local directory.")
+    question_t5: str = Field("t5-small", description="T5 that reads questions: hub id or local directory.")
+    attend_to_padding: bool = Field(
+        False,
+        description="Let the T5 decoder attend to padding, as published checkpoints were trained to.",
+    )
+    document_tokens: int = Field(512, ge=8, description="Longest window of a document, in tokens.")
+    question_tokens: int = Field(128, ge=4, description="Longest question, in tokens.")
+
+
+class AggregationConfig(FrozenConfig):
+    """How a question attends to what it reads (MBC section 3.3)."""
+
+    blocks: int = Field(4, ge=1, description="Cross-attention blocks.")
+    heads: int = Field(8, ge=1)
+    head_dimension: int = Field(96, ge=1)
+
+
+class ModulationConfig(FrozenConfig):
+    """How what was read becomes a key and value prefix in every layer."""
+
+    prefix_tokens: int = Field(2, ge=1, description="P, prefix tokens per layer.")
+    hidden: int = Field(768, ge=1, description="Width of each prefix slot's feed-forward.")
+    latent_overflow: Literal["average", "truncate"] = Field(
+        "average",
+        description="With more context vectors than P N 2 prefix slots: average neighbours, or use the first "
+        "ones and drop the rest, as published checkpoints were trained to.",
+    )
+
+
+class WholeBankConfig(_MethodConfig):
+    """Every question reads the whole bank, through the counts of its codes."""
+
+    method: Literal["whole-bank"] = "whole-bank"
+    ranks_passages: ClassVar[bool] = False
+    always_quantizes: ClassVar[bool] = True
+
+    amortization: T5AmortizationConfig = T5AmortizationConfig()
+    quantizer: Annotated[
+        VqConfig | UnquantizedConfig, one_of("kind", {"vq": VqConfig, "none": UnquantizedConfig})
+    ] = VqConfig()
     aggregation: AggregationConfig = AggregationConfig()
     modulation: ModulationConfig = ModulationConfig()
-    kv_lora: KvLoraConfig = KvLoraConfig()
-    loss: LossConfig = LossConfig()
-    schedule: QuantizationScheduleConfig = QuantizationScheduleConfig()
-    answer_tokens: int = Field(32, ge=1, description="Longest generated answer, in tokens.")
 
-    @model_validator(mode="after")
-    def _parts_fit_together(self) -> MemoryConfig:
-        if "{question}" not in self.prompt:
-            raise ValueError(f"prompt is {self.prompt!r}: it must contain '{{question}}'")
-        if self.aggregation.kind == "whole-bank" and self.quantizer.levels > 1:
-            raise ValueError(
-                "aggregation 'whole-bank' reads a histogram of single codes and cannot use "
-                f"quantizer.levels={self.quantizer.levels}: set levels to 1 or aggregation to 'select'"
-            )
-        if (self.aggregation.kind == "select") != (self.amortization.kind == "backbone"):
-            raise ValueError(
-                f"aggregation.kind is {self.aggregation.kind!r} and amortization.kind "
-                f"{self.amortization.kind!r}: use either select and backbone, or whole-bank and t5"
-            )
-        if self.aggregation.kind == "whole-bank":
-            self._whole_bank_has_no_options_of_select()
-        if (
-            self.amortization.kind == "backbone"
-            and self.amortization.pooling == "tokens"
-            and self.quantizer.codebook == "per-slot"
-        ):
-            raise ValueError(
-                "amortization.pooling 'tokens' puts any token in any slot, so a codebook per slot would "
-                "learn the same codes many times: set quantizer.codebook to 'shared' or "
-                "amortization.pooling to 'slots'"
-            )
-        if self.loss.answer_head and self.modulation.kind == "soft-tokens":
-            raise ValueError(
-                f"loss.answer_head is {self.loss.answer_head} but modulation.kind 'soft-tokens' has no "
-                "latent to read answers off: set it to 0 or modulation.kind to 'slots'"
-            )
-        if self.modulation.relevance_layers and (self.modulation.kind, self.amortization.pooling) != (
-            "soft-tokens",
-            "tokens",
-        ):
-            raise ValueError(
-                f"modulation.relevance_layers is {self.modulation.relevance_layers} but modulation.kind is "
-                f"{self.modulation.kind!r} and amortization.pooling {self.amortization.pooling!r}: set it to "
-                "0, or use 'soft-tokens' and 'tokens', whose slots are words in their order"
-            )
-        return self
+    @property
+    def encoders(self) -> Mapping[str, str]:
+        return {"document": self.amortization.document_t5, "question": self.amortization.question_t5}
 
-    def _whole_bank_has_no_options_of_select(self) -> None:
-        for name, value, usual in (
-            ("modulation.kind", self.modulation.kind, "slots"),
-            ("amortization.pooling", self.amortization.pooling, "tokens"),
-            ("loss.answer_head", self.loss.answer_head, 0.0),
-        ):
-            if value != usual:
-                raise ValueError(
-                    f"{name} is {value!r}, which only aggregation.kind 'select' has: "
-                    f"set it to {usual!r} or the aggregation to 'select'"
-                )
+    @property
+    def attends_to_padding(self) -> bool:
+        return self.amortization.attend_to_padding
+
+
+# Select-then-read (docs/how-it-works.md).
+
+
+class TrunkAmortizationConfig(FrozenConfig):
+    """A trunk initialised from the frozen LLM's own first blocks reads texts."""
+
+    trunk_layers: int = Field(2, ge=1, description="Blocks of the trunk, which read in both directions.")
+    document_tokens: int = Field(512, ge=8, description="Longest window of a document, in tokens.")
+    question_tokens: int = Field(128, ge=4, description="Longest question, in tokens.")
+
+
+class SelectionConfig(FrozenConfig):
+    """How passages are found for a question."""
+
+    top_k: int = Field(1, ge=1, description="Passages read per question.")
+    dimension: int = Field(32, ge=1, description="Columns of the vectors that are matched.")
+
+
+class SelectLossConfig(FrozenConfig):
+    """Weights of what select-then-read is trained on beside the answers' likelihood."""
+
+    selection: float = Field(0.5, ge=0)
+    salience: float = Field(0.5, ge=0)
+
+
+class MemoryQueueConfig(FrozenConfig):
+    """The documents trained on last, kept as their context vectors."""
+
+    size: int = Field(1024, ge=1, description="Documents kept, for negatives and for k-means.")
+    negatives: int = Field(256, ge=0, description="Of them, those that selection has to tell apart as well.")
+
+
+class RelevanceConfig(FrozenConfig):
+    """A question weighs the slots of what it reads. For passages that report several things."""
+
+    layers: int = Field(ge=1, description="Layers that judge which slots a question is about.")
+    weight: float = Field(1.0, ge=0, description="Of the loss that teaches it.")
+
+
+class SoftTokensConfig(FrozenConfig):
+    """The frozen LLM itself reads decoded slots as input embeddings."""
+
+    kind: Literal["soft-tokens"] = "soft-tokens"
+
+
+class WeighedSoftTokensConfig(SoftTokensConfig):
+    """The same, where slots are words in their order."""
+
+    relevance: RelevanceConfig | None = None
+
+
+class SlotAttentionConfig(AggregationConfig):
+    """As published, over the selected passages: P vectors of the question attend to the decoded slots."""
+
+    kind: Literal["slot-attention"] = "slot-attention"
+    prefix_tokens: int = Field(2, ge=1, description="P: vectors of the question, prefix tokens per layer.")
+    hidden: int = Field(768, ge=1, description="Width of each prefix slot's feed-forward.")
+    answer_head: float = Field(
+        0.0, ge=0, description="Weight of reading answer tokens off the latent; falls to 30 % in training."
+    )
+
+
+class _SelectConfig(_MethodConfig):
+    """The passages that speak to a question are found by their codes, and only they are read."""
+
+    method: Literal["select"] = "select"
+    ranks_passages: ClassVar[bool] = True
+    always_quantizes: ClassVar[bool] = False  # training begins with noise instead
+
+    pooling: str
+    amortization: TrunkAmortizationConfig = TrunkAmortizationConfig()
+    selection: SelectionConfig = SelectionConfig()
+    loss: SelectLossConfig = SelectLossConfig()
+    memory_queue: MemoryQueueConfig = MemoryQueueConfig()
+
+
+class SelectTokensConfig(_SelectConfig):
+    """Slots are the T most salient tokens of a passage, in their order."""
+
+    pooling: Literal["tokens"] = "tokens"
+    quantizer: Annotated[
+        SharedVqConfig | SharedRvqConfig | UnquantizedConfig,
+        one_of("kind", {"vq": SharedVqConfig, "rvq": SharedRvqConfig, "none": UnquantizedConfig}),
+    ] = SharedVqConfig()
+    reading: Annotated[
+        WeighedSoftTokensConfig | SlotAttentionConfig,
+        one_of("kind", {"soft-tokens": WeighedSoftTokensConfig, "slot-attention": SlotAttentionConfig}),
+    ] = WeighedSoftTokensConfig()
+
+
+class SelectSlotsConfig(_SelectConfig):
+    """Slots are T learned queries that attend to all tokens of a passage."""
+
+    pooling: Literal["slots"] = "slots"
+    quantizer: Annotated[
+        ScheduledVqConfig | ScheduledRvqConfig | UnquantizedConfig,
+        one_of("kind", {"vq": ScheduledVqConfig, "rvq": ScheduledRvqConfig, "none": UnquantizedConfig}),
+    ] = ScheduledVqConfig()
+    reading: Annotated[
+        SoftTokensConfig | SlotAttentionConfig,
+        one_of("kind", {"soft-tokens": SoftTokensConfig, "slot-attention": SlotAttentionConfig}),
+    ] = SoftTokensConfig()
+
+
+SelectConfig = Annotated[
+    SelectTokensConfig | SelectSlotsConfig,
+    one_of("pooling", {"tokens": SelectTokensConfig, "slots": SelectSlotsConfig}),
+]
+
+MemoryConfig = Annotated[
+    SelectConfig | WholeBankConfig, one_of("method", {"select": SelectConfig, "whole-bank": WholeBankConfig})
+]
+"""Everything needed to build a memory model around a frozen LLM."""
+
+
+def parse_memory_config(tree: Mapping[str, Any]) -> MemoryConfig:
+    """The configuration that a YAML tree describes.
+
+    Raises pydantic's ValidationError where a key is unknown to the method or a value is not accepted.
+    """
+    config: MemoryConfig = TypeAdapter(MemoryConfig).validate_python(tree)
+    return config

@@ -14,18 +14,18 @@ from transformers import PretrainedConfig
 
 from mbc_cli.errors import CheckpointError
 from mbc_cli.model.adapter import save_adapter
-from mbc_cli.model.build import build_memory_model
 from mbc_cli.model.config import (
     AggregationConfig,
-    AmortizationConfig,
     KvLoraConfig,
-    MemoryConfig,
     ModulationConfig,
-    QuantizerConfig,
+    T5AmortizationConfig,
+    VqConfig,
+    WholeBankConfig,
 )
-from mbc_cli.model.llm.architectures import model_config, t5_config
+from mbc_cli.model.llm.architectures import model_config
 from mbc_cli.model.llm.backbone import Backbone, BackboneShape, Quantize
 from mbc_cli.model.tokenizers import Tokenizers
+from mbc_cli.model.whole_bank.build import build_whole_bank_model
 from mbc_cli.model.whole_bank.model import WholeBankMemoryModel
 from mbc_cli.model.whole_bank.reference import load_checkpoint, read_checkpoint
 
@@ -57,13 +57,8 @@ def import_reference(
         question_t5=question_t5,
         lora_alpha=lora_alpha,
     )
-    model = build_memory_model(
-        config,
-        Backbone.from_pretrained(base_model, quantize=quantize),
-        document_t5=t5_config(document_t5),
-        question_t5=t5_config(question_t5),
-    )
-    assert isinstance(model, WholeBankMemoryModel)  # all that infer_config describes
+    backbone = Backbone.from_pretrained(base_model, quantize=quantize)
+    model = build_whole_bank_model(config, backbone, weights_follow=True)
     load_checkpoint(model, checkpoint)
     tokenizers = Tokenizers.from_pretrained(config)
     save_adapter(
@@ -80,25 +75,25 @@ def infer_config(
     document_t5: str,
     question_t5: str,
     lora_alpha: float | None = None,
-) -> MemoryConfig:
+) -> WholeBankConfig:
     """The configuration that a published checkpoint was trained with, read off its tensors."""
     modules, lora = checkpoint["state_dict"], checkpoint["lora_state_dict"]
     shape = BackboneShape.of(llm_config)
     try:
         slots = _count(modules, r"token_SA\.mlp_layers\.(\d+)\.")
         rank = next(value.shape[0] for name, value in lora.items() if "lora_A" in name)
-        return MemoryConfig(
+        return WholeBankConfig(
             base_model=base_model,
             context_vectors=modules["enc_decoder.learnable_prompts"].shape[1],
             # The published implementation prompts the LLM with the bare question.
             prompt="{question}",
-            amortization=AmortizationConfig(
+            amortization=T5AmortizationConfig(
                 document_t5=document_t5,
                 question_t5=question_t5,
                 attend_to_padding=True,
                 document_tokens=1022,
             ),
-            quantizer=QuantizerConfig(codes=modules["vq.embedding.weight"].shape[0]),
+            quantizer=VqConfig(codebook_size=modules["vq.embedding.weight"].shape[0]),
             aggregation=AggregationConfig(
                 blocks=_count(modules, r"aggregator\.cross_attention_list\.(\d+)\."),
                 heads=modules["aggregator.cross_attention_list.0.attn.to_q.weight"].shape[0]
@@ -108,6 +103,7 @@ def infer_config(
             modulation=ModulationConfig(
                 prefix_tokens=slots // (2 * shape.layers),
                 hidden=modules["token_SA.mlp_layers.0.net.1.weight"].shape[0],
+                latent_overflow="truncate",
             ),
             kv_lora=KvLoraConfig(
                 rank=rank,

@@ -1,30 +1,28 @@
 """What every memory model does: texts become codes, and a frozen LLM answers from a prefix (MBC section 3).
 
 documents -> amortizer -> code space -> quantizer -> codes, and prefix -> frozen LLM -> answer.
-How a question turns codes into a prefix is for the two kinds to say: whole_bank_model.py, select_model.py.
+How a question turns codes into a prefix is for the methods to say: whole_bank/model.py, select/model.py.
 """
 
 from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mbc_cli.model.batches import TrainingBatch, TrainingLoss
+from mbc_cli.model.bank import Bank, Reading
+from mbc_cli.model.batches import TokenBatch, TrainingBatch, TrainingLoss
 from mbc_cli.model.code_space import IdentityCodeSpace, ProjectedCodeSpace
 from mbc_cli.model.config import MemoryConfig
-from mbc_cli.model.llm.backbone import Backbone, Quantize
+from mbc_cli.model.llm.backbone import Backbone
 from mbc_cli.model.llm.kv_lora import load_lora_state, lora_state
 from mbc_cli.model.llm.prefix import Prefix
 from mbc_cli.model.quantizer import PassThrough, QuantizerOutput, VectorQuantizer
-from mbc_cli.model.tokenizers import Tokenizers
-from mbc_cli.model.whole_bank.aggregation import QuestionEncoding
-
-__all__ = ["MemoryModel", "Prefix", "QuestionEncoding", "TrainingBatch", "TrainingLoss"]
 
 _LORA = "kv_lora."  # prefix of KV-LoRA's names in the memory state
 
@@ -55,29 +53,19 @@ class MemoryModel(nn.Module, ABC):
         self.code_space = code_space
         self.quantizer = quantizer
 
-    @classmethod
-    def build(
-        cls, config: MemoryConfig, *, device: str | torch.device = "cpu", quantize: Quantize | None = None
-    ) -> tuple[MemoryModel, Tokenizers]:
-        """A new memory model, ready to be trained, and its tokenizers, from the models ``config`` names.
-
-        ``quantize`` loads the LLM in nf4 or int8 in place of what ``config`` says. Raises MbcError where a
-        model, a tokenizer or a package is missing, or the architecture is unsupported.
-        """
-        from mbc_cli.model.build import build_memory_model  # which imports this module
-
-        backbone = Backbone.from_pretrained(
-            config.base_model,
-            revision=config.base_revision,
-            device=device,
-            quantize=quantize or config.base_quantize,
-        )
-        tokenizers = Tokenizers.from_pretrained(config)
-        return build_memory_model(config, backbone), tokenizers
-
     @property
     def device(self) -> torch.device:
         return self.backbone.device
+
+    @property
+    def context_width(self) -> int:
+        """C, the columns of a context vector as it is quantised."""
+        return self.code_space.width
+
+    @property
+    def ranks_passages(self) -> bool:
+        """Whether questions find single passages, which can then be scored and named."""
+        return self.config.ranks_passages
 
     @property
     def has_codebooks(self) -> bool:
@@ -98,15 +86,19 @@ class MemoryModel(nn.Module, ABC):
         """Codes of context vectors (B, T, C); in training mode also updates the codebooks."""
         return self.quantizer(context_vectors)
 
-    def decode(self, codes: Tensor) -> Tensor:
-        """Codes (N, T, L) int64 -> the vectors they stand for (N, T, D), a codebook look-up."""
-        return self.code_space.leave(self.quantizer.decode(codes))
+    def decode(self, passages: Tensor) -> Tensor:
+        """Codes (N, T, L) int64, by a codebook look-up, or context vectors (N, T, C) -> (N, T, D)."""
+        vectors = passages if passages.is_floating_point() else self.quantizer.decode(passages)
+        return self.code_space.leave(vectors)
 
     # Questions to prefixes.
 
     @abstractmethod
-    def encode_questions(self, input_ids: Tensor, attention_mask: Tensor) -> QuestionEncoding:
-        """Encode questions once, for everything that is done with them."""
+    def read(self, questions: TokenBatch, bank: Bank, k: int | None = None) -> Reading:
+        """What B questions, padded on the right, find in ``bank``, in the ``k`` best passages of each.
+
+        ``k`` is for models that rank passages; None is the configuration's own number.
+        """
 
     # Prefixes to answers.
 
@@ -156,16 +148,29 @@ class MemoryModel(nn.Module, ABC):
 
     # Training.
 
-    @abstractmethod
     def training_loss(self, batch: TrainingBatch, progress: float = 0.0) -> TrainingLoss:
         """The objective for one batch. ``progress`` is the part of the training that is done.
 
         Raises ValueError if ``progress`` is not in [0, 1].
         """
+        if not 0 <= progress <= 1:
+            raise ValueError(f"progress is {progress}: it must lie in [0, 1]")
+        return self._objective(batch, progress)
+
+    @abstractmethod
+    def _objective(self, batch: TrainingBatch, progress: float) -> TrainingLoss:
+        """What the method minimises."""
 
     def forward(self, batch: TrainingBatch, progress: float = 0.0) -> TrainingLoss:
         """`training_loss`, under the name that data-parallel wrappers call."""
         return self.training_loss(batch, progress)
+
+    def training_state(self) -> dict[str, Tensor]:
+        """What a process needs beside the weights to continue a training exactly; empty if nothing."""
+        return {}
+
+    def load_training_state(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from what `training_state` returned."""
 
     def trainable_parameters(self) -> list[nn.Parameter]:
         """Everything that learns: the memory modules and KV-LoRA, not the frozen LLM."""
@@ -200,13 +205,18 @@ class MemoryModel(nn.Module, ABC):
                 f"missing {missing[:3]}, unexpected {result.unexpected_keys[:3]}"
             )
 
+    def save_architectures(self, directory: Path) -> None:
+        """Write what `build_memory_model` needs of networks whose form the configuration does not tell."""
+
     def fingerprint(self) -> str:
         """32 hexadecimal digits that change with anything that changes the codes of a document.
 
         Over the weights of amortizer, code space and codebooks, and the settings that shape their result.
         """
         digest = hashlib.sha256()
-        for setting in (self.config.amortization.attend_to_padding, self.config.quantizer.codebook):
+        quantizer = self.config.quantizer
+        codebook = "shared" if quantizer.kind == "none" else quantizer.codebook
+        for setting in (self.config.attends_to_padding, codebook):
             digest.update(repr(setting).encode())
         for part in (self.amortizer, self.code_space, self.quantizer):
             for name, value in sorted(part.state_dict().items()):

@@ -25,9 +25,8 @@ This adapter gives a frozen LLM a memory: `mbc encode` turns documents into code
 | | |
 |---|---|
 | base model | {base}{revision} |
-| reads texts with | {amortization} |
-| codes per passage | {slots} x {levels}, {codes} possible values each |
-| aggregation | {aggregation} |
+| method | {method} |
+| codes per passage | {codes} |
 | KV-LoRA | rank {rank}, last {last_layers} layers (`kv_lora/`, PEFT's format) |
 | fingerprint | `{fingerprint}` |
 
@@ -48,13 +47,18 @@ def model_card(description: Mapping[str, Any]) -> str:
     return _CARD.format(
         base=model["base_model"],
         revision=f" at {revision}" if revision else "",
-        amortization=model["amortization"]["kind"],
-        slots=model["context_vectors"],
-        levels=quantizer["levels"],
-        codes=quantizer["codes"],
-        aggregation=model["aggregation"]["kind"],
+        method=model["method"],
+        codes=_codes(model["context_vectors"], quantizer),
         rank=model["kv_lora"]["rank"],
         last_layers=model["kv_lora"]["last_layers"],
         fingerprint=description["fingerprint"],
         provenance=yaml.safe_dump(description["provenance"] or "not recorded", sort_keys=False),
+    )
+
+
+def _codes(slots: int, quantizer: Mapping[str, Any]) -> str:
+    if quantizer["kind"] == "none":
+        return "none: context vectors are kept as they are"
+    return (
+        f"{slots} x {quantizer.get('num_quantizers', 1)}, {quantizer['codebook_size']} possible values each"
     )

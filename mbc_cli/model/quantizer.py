@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mbc_cli.model.config import QuantizerConfig
+from mbc_cli.model.config import RvqConfig, UnquantizedConfig, VqConfig
 from mbc_cli.model.distributed import from_first_rank, gather_over_ranks, sum_over_ranks
 from mbc_cli.model.kmeans import assign, kmeans
 
@@ -34,6 +34,15 @@ class QuantizerOutput:
     perplexity: Tensor
     dead_codes: Tensor
     error: Tensor
+
+    def figures(self) -> dict[str, Tensor]:
+        """What a training logs of it."""
+        return {
+            "quantizer": self.loss,
+            "perplexity": self.perplexity,
+            "dead_codes": self.dead_codes,
+            "quantization_error": self.error,
+        }
 
 
 class PassThrough(nn.Module):
@@ -68,12 +77,12 @@ class VectorQuantizer(nn.Module):
     usage: Tensor
     sums: Tensor
 
-    def __init__(self, config: QuantizerConfig, slots: int, width: int) -> None:
+    def __init__(self, config: VqConfig | RvqConfig, slots: int, width: int) -> None:
         super().__init__()
         self.config = config
         groups = slots if config.codebook == "per-slot" else 1
-        codebooks = torch.empty(config.levels, groups, config.codes, width)
-        nn.init.uniform_(codebooks, -1 / config.codes, 1 / config.codes)
+        codebooks = torch.empty(config.num_quantizers, groups, config.codebook_size, width)
+        nn.init.uniform_(codebooks, -1 / config.codebook_size, 1 / config.codebook_size)
         if config.update == "ema":
             self.register_buffer("codebooks", codebooks)
             self.register_buffer("sums", codebooks.clone())  # usage * code, with usage 1
@@ -101,7 +110,7 @@ class VectorQuantizer(nn.Module):
         residual, total = rows, torch.zeros_like(rows)
         codes, perplexities = [], []
         loss = vectors.new_zeros(())
-        for level in range(self.config.levels):
+        for level in range(self.config.num_quantizers):
             codebook = self.codebooks[level]
             chosen = assign(residual.detach(), codebook.detach())
             quantized = _look_up(codebook, chosen)
@@ -129,13 +138,16 @@ class VectorQuantizer(nn.Module):
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (N, T, L) int64 -> vectors (N, T, C). A shared codebook decodes any number of slots."""
-        if codes.shape[-1] != self.config.levels or self.groups not in (1, codes.shape[1]):
+        if codes.shape[-1] != self.config.num_quantizers or self.groups not in (1, codes.shape[1]):
             raise ValueError(
-                f"codes have shape {tuple(codes.shape)}, but this quantiser has {self.config.levels} levels "
-                f"and {self.groups} codebooks: it decodes (documents, slots, levels)"
+                f"codes have shape {tuple(codes.shape)}, but this quantiser has "
+                f"{self.config.num_quantizers} levels and {self.groups} codebooks: "
+                "it decodes (documents, slots, levels)"
             )
         rows = self._to_groups(codes)
-        levels = [_look_up(self.codebooks[level], rows[..., level]) for level in range(self.config.levels)]
+        levels = [
+            _look_up(self.codebooks[level], rows[..., level]) for level in range(self.config.num_quantizers)
+        ]
         return self._from_groups(torch.stack(levels).sum(0), codes)
 
     @torch.no_grad()
@@ -145,8 +157,8 @@ class VectorQuantizer(nn.Module):
         Every rank ends with the first rank's codebooks.
         """
         residual = self._to_groups(vectors.float())
-        for level in range(self.config.levels):
-            codebook = from_first_rank(kmeans(residual, self.config.codes, iterations))
+        for level in range(self.config.num_quantizers):
+            codebook = from_first_rank(kmeans(residual, self.config.codebook_size, iterations))
             self.codebooks[level] = codebook
             self.usage[level] = 1.0
             if self.config.update == "ema":
@@ -190,7 +202,7 @@ class VectorQuantizer(nn.Module):
 
     def _dead(self) -> Tensor:
         """Which codes are used less than the threshold: (L, G, K) bool."""
-        threshold = torch.full_like(self.usage[..., :1], self.config.reset_threshold)
+        threshold = torch.full_like(self.usage[..., :1], self.config.threshold_ema_dead_code)
         if self.config.reset_fraction is not None:
             threshold = threshold.maximum(self.config.reset_fraction * self.usage.mean(-1, keepdim=True))
         return self.usage < threshold
@@ -198,11 +210,13 @@ class VectorQuantizer(nn.Module):
     def _replacements(self, rows: Tensor) -> Tensor:
         """A random vector of the batch, the batch of all ranks, for every code: (G, K, C)."""
         groups, count, width = rows.shape
-        drawn = torch.randint(count, (groups, self.config.codes), device=rows.device)
+        drawn = torch.randint(count, (groups, self.config.codebook_size), device=rows.device)
         candidates = gather_over_ranks(rows.gather(1, drawn[..., None].expand(-1, -1, width)))
         # Code k takes its candidate from rank k mod ranks: all ranks agree without another message.
-        ranks = torch.arange(self.config.codes, device=rows.device) % candidates.shape[0]
-        return candidates[ranks, :, torch.arange(self.config.codes, device=rows.device)].transpose(0, 1)
+        ranks = torch.arange(self.config.codebook_size, device=rows.device) % candidates.shape[0]
+        return candidates[ranks, :, torch.arange(self.config.codebook_size, device=rows.device)].transpose(
+            0, 1
+        )
 
     def _to_groups(self, x: Tensor) -> Tensor:
         """(B, T, ...) -> (G, rows, ...): one row of all slots for a shared codebook, else a row per slot."""
@@ -224,6 +238,8 @@ def _perplexity(counts: Tensor) -> Tensor:
     return torch.exp(-(p * torch.log(p + 1e-10)).sum(-1)).mean()
 
 
-def build_quantizer(config: QuantizerConfig, slots: int, width: int) -> PassThrough | VectorQuantizer:
+def build_quantizer(
+    config: VqConfig | RvqConfig | UnquantizedConfig, slots: int, width: int
+) -> PassThrough | VectorQuantizer:
     """The quantiser a configuration asks for, for T = ``slots`` vectors of ``width`` columns."""
     return PassThrough() if config.kind == "none" else VectorQuantizer(config, slots, width)

@@ -3,44 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from mbc_cli.model.batches import TrainingBatch
+from mbc_cli.model.batches import AnswerBatch, TokenBatch, TrainingBatch
 from mbc_cli.model.config import MemoryConfig
 from mbc_cli.model.llm.pretrained import load_tokenizer
 
 IGNORED = -100  # label of a position that has no part in the loss
-
-
-@dataclass(frozen=True)
-class TokenBatch:
-    """Token ids and mask, both (B, S) int64; the mask is 1 on text and 0 on padding."""
-
-    input_ids: Tensor
-    attention_mask: Tensor
-
-    def to(self, device: torch.device | str) -> TokenBatch:
-        return TokenBatch(self.input_ids.to(device), self.attention_mask.to(device))
-
-
-@dataclass(frozen=True)
-class AnswerBatch:
-    """Prompts followed by their answers: ids, mask and labels, all (B, S) int64, padded on the right.
-
-    Labels are the ids on the answer's tokens (its end token included) and -100 elsewhere.
-    """
-
-    input_ids: Tensor
-    attention_mask: Tensor
-    labels: Tensor
-
-    def to(self, device: torch.device | str) -> AnswerBatch:
-        return AnswerBatch(self.input_ids.to(device), self.attention_mask.to(device), self.labels.to(device))
 
 
 class Tokenizers:
@@ -64,11 +37,8 @@ class Tokenizers:
     def from_pretrained(cls, config: MemoryConfig) -> Tokenizers:
         """The tokenizers that the configuration's models come with. Raises MbcError if one is not found."""
         language = load_tokenizer(config.base_model, config.base_revision)
-        if config.amortization.kind == "backbone":
-            return cls(config, language, language, language)
-        document = load_tokenizer(config.amortization.document_t5)
-        question = load_tokenizer(config.amortization.question_t5)
-        return cls(config, document, question, language)
+        own = {name: load_tokenizer(model) for name, model in config.encoders.items()}
+        return cls(config, own.get("document", language), own.get("question", language), language)
 
     def encode_documents(self, texts: Sequence[str]) -> TokenBatch:
         """Ids of documents, cut to the amortizer's window, padded on the right."""
@@ -142,27 +112,17 @@ class Tokenizers:
 
     def save(self, directory: Path) -> None:
         """Write the tokenizers below ``directory``, one folder for each that differs from the LLM's."""
-        for name, tokenizer in self._named().items():
-            tokenizer.save_pretrained(str(directory / name))
+        self.language_tokenizer.save_pretrained(str(directory / "language"))
+        own = {"document": self.document_tokenizer, "question": self.question_tokenizer}
+        for name in self.config.encoders:
+            own[name].save_pretrained(str(directory / name))
 
     @classmethod
     def load(cls, config: MemoryConfig, directory: Path) -> Tokenizers:
         """Read what `save` wrote."""
         language = load_tokenizer(str(directory / "language"))
-        if config.amortization.kind == "backbone":
-            return cls(config, language, language, language)
-        document = load_tokenizer(str(directory / "document"))
-        question = load_tokenizer(str(directory / "question"))
-        return cls(config, document, question, language)
-
-    def _named(self) -> dict[str, PreTrainedTokenizerBase]:
-        if self.config.amortization.kind == "backbone":
-            return {"language": self.language_tokenizer}
-        return {
-            "language": self.language_tokenizer,
-            "document": self.document_tokenizer,
-            "question": self.question_tokenizer,
-        }
+        own = {name: load_tokenizer(str(directory / name)) for name in config.encoders}
+        return cls(config, own.get("document", language), own.get("question", language), language)
 
     @property
     def _language_padding(self) -> int:
@@ -187,7 +147,7 @@ class Tokenizers:
         rows = tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"]
         # A decoder that attends to padding sees how far a text is padded: always to the same length then,
         # or a document's codes would depend on the others of its batch.
-        width = longest if self.config.amortization.attend_to_padding else 1
+        width = longest if self.config.attends_to_padding else 1
         return TokenBatch(*_pad(rows, tokenizer.pad_token_id or 0, width=width))
 
     @staticmethod

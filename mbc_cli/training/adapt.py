@@ -29,9 +29,9 @@ from mbc_cli.errors import (
 from mbc_cli.inference.encode import mean_quantization_error
 from mbc_cli.inference.forward import Windows
 from mbc_cli.model.adapter import save_adapter
+from mbc_cli.model.build import create_memory_model
 from mbc_cli.model.calibration import Calibration
 from mbc_cli.model.config import MemoryConfig
-from mbc_cli.model.memory_model import MemoryModel
 from mbc_cli.training.calibrate import calibrate, can_calibrate
 from mbc_cli.training.checkpoints import (
     Checkpoints,
@@ -114,7 +114,7 @@ def adapt(
     accelerator = build_accelerator(config, training, run_directory, device)
     try:
         set_seed(training.seed)
-        model, tokenizers = MemoryModel.build(config, device=accelerator.device)
+        model, tokenizers = create_memory_model(config, device=accelerator.device)
         # Every process starts from the same weights; what it draws in training is its own.
         set_seed(training.seed, device_specific=True)
 
@@ -198,7 +198,7 @@ def build_accelerator(
                 # The quantiser keeps its own buffers equal on all ranks; training for selection begins
                 # unquantised, which leaves the codebooks without a gradient.
                 DistributedDataParallelKwargs(
-                    broadcast_buffers=False, find_unused_parameters=config.aggregation.kind == "select"
+                    broadcast_buffers=False, find_unused_parameters=not config.always_quantizes
                 )
             ],
         )

@@ -16,9 +16,9 @@ from mbc_cli.batching import batched
 from mbc_cli.corpus.documents import Document, Question
 from mbc_cli.inference.encode import encode_texts
 from mbc_cli.inference.forward import Windows
+from mbc_cli.model.bank import TensorBank
 from mbc_cli.model.calibration import Calibration
 from mbc_cli.model.memory_model import MemoryModel
-from mbc_cli.model.select.model import SelectMemoryModel
 from mbc_cli.model.tokenizers import Tokenizers
 from mbc_cli.training.data import hold_out
 
@@ -33,7 +33,7 @@ _NEWTON_STEPS = 50
 
 def can_calibrate(model: MemoryModel) -> bool:
     """Whether ``model`` selects passages from their codes, so that a score is there to be calibrated."""
-    return isinstance(model, SelectMemoryModel) and model.config.quantizer.kind != "none"
+    return model.config.scores_can_be_calibrated
 
 
 def calibrate(
@@ -62,10 +62,8 @@ def calibrate(
     Raises:
         ValueError: ``can_calibrate`` is false of ``model``.
     """
-    if not isinstance(model, SelectMemoryModel) or not can_calibrate(model):
-        raise ValueError(
-            "only models with aggregation.kind 'select' and a quantiser have scores to calibrate"
-        )
+    if not can_calibrate(model):
+        raise ValueError("only models with method 'select' and a quantiser have scores to calibrate")
     known = {document.id for document in documents if document.text.strip()}
     usable = [each for each in questions if each.document_ids and known.issuperset(each.document_ids)]
     drawn = np.random.default_rng(seed).permutation(len(usable))[:MOST_QUESTIONS]
@@ -110,7 +108,7 @@ class _Scored:
 
 @torch.inference_mode()
 def _scored(
-    model: SelectMemoryModel,
+    model: MemoryModel,
     tokenizers: Tokenizers,
     documents: Sequence[Document],
     questions: Sequence[Question],
@@ -124,12 +122,13 @@ def _scored(
     ]
     owners = np.array([passage.document_id for passage in passages])
     stored, _ = encode_texts(model, tokenizers, [passage.text for passage in passages], batch_size=batch_size)
-    codes = torch.from_numpy(stored.astype(np.int64)).to(model.device)
+    bank = TensorBank(torch.from_numpy(stored.astype(np.int64)).to(model.device))
     gold, others = [], []
     for asked in batched(questions, batch_size):
         batch = tokenizers.encode_questions([question.question for question in asked]).to(model.device)
-        encoded = model.encode_questions(batch.input_ids, batch.attention_mask)
-        for question, scores in zip(asked, model.select(encoded, codes).double().cpu().numpy(), strict=True):
+        reading = model.read(batch, bank, k=len(passages))
+        by_row = torch.empty_like(reading.scores).scatter(1, reading.rows, reading.scores)
+        for question, scores in zip(asked, by_row.double().cpu().numpy(), strict=True):
             is_gold = np.isin(owners, question.document_ids)
             gold.append(scores[is_gold].max())
             others.append(scores[~is_gold])

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from mbc_cli.model.config import FrozenConfig
+from mbc_cli.model.frozen_config import FrozenConfig
 
 
 class ScheduleConfig(FrozenConfig):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,11 +16,11 @@ from typing import Any, Literal
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
-from torch import Tensor, nn
+from torch import nn
 
 from mbc_cli.errors import TrainingError
-from mbc_cli.model.memory_model import MemoryModel, TrainingBatch
-from mbc_cli.model.select.model import SelectMemoryModel
+from mbc_cli.model.batches import TrainingBatch
+from mbc_cli.model.memory_model import MemoryModel
 from mbc_cli.model.tokenizers import Tokenizers
 from mbc_cli.training.checkpoints import (
     Checkpoints,
@@ -45,18 +45,6 @@ class ProgressReport:
     total_steps: int
     loss: float | None
     validation: ValidationFigures | None
-
-
-class _LossModule(nn.Module):
-    """Makes ``training_loss`` the forward pass, which is what distributed data parallelism wraps."""
-
-    def __init__(self, model: MemoryModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, batch: TrainingBatch, progress: float) -> tuple[Tensor, Mapping[str, float]]:
-        loss = self.model.training_loss(batch, progress)
-        return loss.total, loss.parts
 
 
 class TrainingLoop:
@@ -84,9 +72,7 @@ class TrainingLoop:
         self._on_progress = on_progress
         self._order = BatchOrder(data, config)
         self._parameters = [p for p in model.trainable_parameters() if p.requires_grad]
-        self._module, self._optimizer = accelerator.prepare(
-            _LossModule(model), build_optimizer(self._parameters, config)
-        )
+        self._module, self._optimizer = accelerator.prepare(model, build_optimizer(self._parameters, config))
         per_step = config.gradient_accumulation * accelerator.num_processes
         by_epochs = math.ceil(config.epochs * self._order.batches_per_epoch / per_step)
         self.total_steps = min(by_epochs, config.max_steps or by_epochs)
@@ -105,8 +91,7 @@ class TrainingLoop:
         of_process = state["processes"][self._accelerator.process_index]
         set_random_states(of_process["random"])
         self.progress.interval_sums = of_process["interval_sums"]
-        if isinstance(self.model, SelectMemoryModel):
-            self.model.recent.load_state(of_process["recent"])
+        self.model.load_training_state(of_process["model"])
         self._saved_step = self.progress.step
 
     def run(self, log: MetricsLog | None) -> StopReason:
@@ -148,9 +133,9 @@ class TrainingLoop:
             batch = self._batch(progress.step * count + number)
             # Gradients are exchanged between processes once per step, with the last batch.
             with self._accelerator.no_sync(self._module) if number < count - 1 else nullcontext():
-                total, parts = self._module(batch, progress.step / self.total_steps)
-                self._accelerator.backward(total / count)
-            for name, value in {"loss": float(total.detach()), **parts}.items():
+                loss = self._module(batch, progress.step / self.total_steps)
+                self._accelerator.backward(loss.total / count)
+            for name, value in {"loss": float(loss.total.detach()), **loss.parts}.items():
                 sums[name] = sums.get(name, 0.0) + value / count
         if config.clip_norm is not None:
             norm = self._accelerator.clip_grad_norm_(self._parameters, config.clip_norm)
@@ -237,9 +222,11 @@ class TrainingLoop:
 
     def _save(self) -> None:
         """Write a checkpoint; the best one so far stays beside it."""
-        of_process: dict[str, Any] = {"random": random_states(), "interval_sums": self.progress.interval_sums}
-        if isinstance(self.model, SelectMemoryModel):  # every process remembers its own batches
-            of_process["recent"] = {name: value.cpu() for name, value in self.model.recent.state().items()}
+        of_process: dict[str, Any] = {
+            "random": random_states(),
+            "interval_sums": self.progress.interval_sums,
+            "model": {name: value.cpu() for name, value in self.model.training_state().items()},
+        }
         processes = gather_object([of_process])
         if self._accelerator.is_main_process:
             scaler = self._accelerator.scaler

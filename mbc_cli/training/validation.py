@@ -7,20 +7,17 @@ is that of greedy answers, read from that bank as it is read in use.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from mbc_cli.batching import batched
 from mbc_cli.corpus.documents import Question
 from mbc_cli.metrics import mean_scores, score_answer
-from mbc_cli.model.memory_model import MemoryModel, Prefix, QuestionEncoding
-from mbc_cli.model.select.model import SelectMemoryModel
+from mbc_cli.model.bank import TensorBank
+from mbc_cli.model.memory_model import MemoryModel
 from mbc_cli.model.tokenizers import Tokenizers
-from mbc_cli.model.whole_bank.model import WholeBankMemoryModel
 from mbc_cli.training.config import TrainingConfig
 from mbc_cli.training.data import TrainingExample, TrainingSet
 
@@ -78,49 +75,32 @@ class Validator:
 
     def _answers(self) -> list[str]:
         """Greedy answers to the sample's questions, read from a bank of all its passages."""
-        read = self._reader()
+        bank = self._bank()
         answers = []
         for questions in batched(self._questions, self._batch_size):
             texts = [question.question for question in questions]
-            encoded = self._tokenizers.encode_questions(texts).to(self._model.device)
-            prefix = read(self._model.encode_questions(encoded.input_ids, encoded.attention_mask))
+            asked = self._tokenizers.encode_questions(texts).to(self._model.device)
+            reading = self._model.read(asked, bank)
             prompts = self._tokenizers.encode_prompts(texts).to(self._model.device)
             tokens = self._model.generate(
-                prefix, prompts.input_ids, prompts.attention_mask, stop_tokens=self._tokenizers.stop_tokens
+                None if reading.prefix is None else reading.prefix(),
+                prompts.input_ids,
+                prompts.attention_mask,
+                stop_tokens=self._tokenizers.stop_tokens,
             )
             answers += self._tokenizers.decode_answers(tokens)
         return answers
 
-    def _reader(self) -> Callable[[QuestionEncoding], Prefix]:
-        """Encode the sample's passages; return what turns questions into what they read there."""
+    def _bank(self) -> TensorBank:
+        """The sample's passages, quantised unless training has yet to place the codebooks."""
         model = self._model
-        outputs = []
+        parts = []
         for examples in batched(self._sample, self._batch_size):
             texts = [self._data.passages[example.passage].passage.text for example in examples]
             batch = self._tokenizers.encode_documents(texts).to(model.device)
             vectors = model.encode_documents(batch.input_ids, batch.attention_mask)
-            outputs.append((vectors, model.quantize(vectors)))
-        if isinstance(model, SelectMemoryModel):
-            quantized = model.has_codebooks
-            bank = torch.cat([output.quantized if quantized else vectors for vectors, output in outputs])
-            return lambda question: _read_selected(model, question, bank)
-        assert isinstance(model, WholeBankMemoryModel)
-        if model.config.quantizer.kind == "none":
-            bank = torch.cat([vectors for vectors, _ in outputs])
-            return lambda question: model.prefix_from_vectors(question, bank)
-        codes = torch.cat([output.codes for _, output in outputs if output.codes is not None])
-        by_slot = codes.permute(1, 2, 0)
-        counts = by_slot.new_zeros(*by_slot.shape[:2], model.config.quantizer.codes)
-        counts.scatter_add_(2, by_slot, torch.ones_like(by_slot))
-        return lambda question: model.whole_bank_prefix(question, counts)
-
-
-def _read_selected(model: SelectMemoryModel, question: QuestionEncoding, bank: Tensor) -> Prefix:
-    """Read the best passages of ``bank`` (M, T, C): vectors, as no code exists early in training."""
-    assert question.selection is not None
-    scores = model.selection.score_vectors(question.selection, bank)
-    best = scores.topk(min(model.config.aggregation.top_k, len(bank)), dim=1)
-    return model.read_vectors(question, bank[best.indices], best.values)
+            parts.append(model.quantize(vectors).quantized if model.has_codebooks else vectors)
+        return TensorBank(torch.cat(parts))
 
 
 def _sample(data: TrainingSet, count: int, seed: int) -> tuple[list[Question], list[TrainingExample]]:

@@ -12,9 +12,11 @@ import yaml
 
 from mbc_cli.errors import MbcError
 from mbc_cli.model.adapter import load_adapter, read_description, save_adapter
+from mbc_cli.model.bank import TensorBank
+from mbc_cli.model.batches import TokenBatch
+from mbc_cli.model.build import create_memory_model
 from mbc_cli.model.import_reference import import_reference
 from mbc_cli.model.memory_model import MemoryModel
-from mbc_cli.model.whole_bank.model import WholeBankMemoryModel
 from tests.support.published import FIXTURES, KINDS, Published
 from tests.support.tiny_models import SENTENCES, memory_config, save_tokenizer
 
@@ -25,12 +27,11 @@ def figures(model: MemoryModel, tokenizers) -> tuple[torch.Tensor, torch.Tensor]
     """Codes of some documents and tokens of some answers."""
     documents, asked = tokenizers.encode_documents(SENTENCES), tokenizers.encode_questions(QUESTIONS)
     prompts = tokenizers.encode_prompts(QUESTIONS)
-    assert isinstance(model, WholeBankMemoryModel)
     with torch.no_grad():
         output = model.quantize(model.encode_documents(documents.input_ids, documents.attention_mask))
-        question = model.encode_questions(asked.input_ids, asked.attention_mask)
-        prefix = model.prefix_from_vectors(question, output.quantized)
-        logits = model.answer_logits(prefix, prompts.input_ids, prompts.attention_mask)
+        reading = model.read(asked, TensorBank(output.quantized))
+        assert reading.prefix is not None
+        logits = model.answer_logits(reading.prefix(), prompts.input_ids, prompts.attention_mask)
     return output.codes, logits
 
 
@@ -38,7 +39,7 @@ def figures(model: MemoryModel, tokenizers) -> tuple[torch.Tensor, torch.Tensor]
 def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, MemoryModel, object]:
     directory = tmp_path_factory.mktemp("adapter")
     torch.manual_seed(9)
-    model, tokenizers = MemoryModel.build(memory_config(directory))
+    model, tokenizers = create_memory_model(memory_config(directory))
     with torch.no_grad():
         for parameter in model.trainable_parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
@@ -122,12 +123,12 @@ def _truncate(directory: Path) -> None:
 
 def _other_dimensions(directory: Path) -> None:
     config = directory / "config.yaml"
-    config.write_text(config.read_text().replace("codes: 16", "codes: 17"))
+    config.write_text(config.read_text().replace("codebook_size: 16", "codebook_size: 17"))
 
 
 def _unknown_key(directory: Path) -> None:
     config = directory / "config.yaml"
-    config.write_text(config.read_text().replace("codes: 16", "codez: 16"))
+    config.write_text(config.read_text().replace("codebook_size: 16", "codez: 16"))
 
 
 @pytest.mark.parametrize(
@@ -138,7 +139,7 @@ def _unknown_key(directory: Path) -> None:
         (_unknown_key, "codez"),
         (lambda d: (d / "config.yaml").unlink(), "no config.yaml"),
         (lambda d: (d / "config.yaml").write_text("a: [1"), "cannot be read"),
-        (lambda d: (d / "config.yaml").write_text("format: 2"), "reads format 1"),
+        (lambda d: (d / "config.yaml").write_text("format: 1"), "reads format 2"),
         (lambda d: (d / "kv_lora/adapter_model.safetensors").unlink(), "cannot be read"),
         (lambda d: (d / "memory.safetensors").unlink(), "cannot be read"),
         (lambda d: shutil.rmtree(d / "document_t5"), "cannot be read"),
@@ -177,12 +178,14 @@ def test_an_imported_checkpoint_is_an_adapter_with_the_published_output(
         lora_alpha=published.dimensions["lora_alpha"],
     )
     model = load_adapter(tmp_path / "adapter").model
-    assert model.config.amortization.attend_to_padding
+    assert model.config.attends_to_padding
     inputs = published.inputs
     with torch.no_grad():
         vectors = model.encode_documents(inputs["text_ids_amort"], inputs["text_attention_amort"])
-        question = model.encode_questions(inputs["gen_q_ids_amort"], inputs["gen_q_attn_mask_amort"])
-        prefix = model.prefix_from_vectors(question, model.quantize(vectors).quantized)
+        asked = TokenBatch(inputs["gen_q_ids_amort"], inputs["gen_q_attn_mask_amort"])
+        reading = model.read(asked, TensorBank(model.quantize(vectors).quantized))
+        assert reading.prefix is not None
+        prefix = reading.prefix()
         loss = model.answer_loss(prefix, inputs["qa_ids"], inputs["qa_attention"], inputs["qa_target_ids"])
     assert published.difference("batch_modulation", prefix.states) < 1e-4
     assert published.difference("qa_loss", loss) < 1e-4

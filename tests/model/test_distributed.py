@@ -15,7 +15,7 @@ from tests.support.two_ranks import STEPS
 
 ROOT = Path(__file__).parents[2]
 # Codes used less than 0.9 of the mean are reset, so every step replaces some.
-RESETS = {"codes": 16, "decay": 0.5, "reset_fraction": 0.9}
+RESETS = {"codebook_size": 16, "decay": 0.5, "reset_fraction": 0.9}
 
 
 QUANTIZERS = {

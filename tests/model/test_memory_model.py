@@ -9,7 +9,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from mbc_cli.model.memory_model import MemoryModel
+from mbc_cli.model.bank import TensorBank
+from mbc_cli.model.build import create_memory_model
 from mbc_cli.model.tokenizers import Tokenizers
 from mbc_cli.model.whole_bank.model import WholeBankMemoryModel
 from tests.support.tiny_models import FAMILIES, SENTENCES, memory_config, save_t5
@@ -21,7 +22,7 @@ ANSWERS = ["Mira Okafor", "in Lindholm", "312"]
 def built(directory: Path, family: str = "gpt2", **changes: Any) -> tuple[WholeBankMemoryModel, Tokenizers]:
     config = memory_config(directory, family, **changes)
     torch.manual_seed(6)
-    model, tokenizers = MemoryModel.build(config)
+    model, tokenizers = create_memory_model(config)
     assert isinstance(model, WholeBankMemoryModel)
     return model, tokenizers
 
@@ -40,8 +41,8 @@ def built_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[WholeBankMemor
         ({"modulation": {"prefix_tokens": 5, "hidden": 9}}, (40, 48)),
         ({"aggregation": {"blocks": 3, "heads": 1, "head_dimension": 5}}, (40, 40)),
         ({"kv_lora": {"rank": 1, "alpha": 1, "last_layers": 3}}, (24, 56)),
-        ({"quantizer": {"codes": 9, "codebook": "per-slot", "update": "ema"}}, (40, 32)),
-        ({"quantizer": {"codes": 9, "code_dimension": 6}}, (40, 32)),
+        ({"quantizer": {"codebook_size": 9, "codebook": "per-slot", "update": "ema"}}, (40, 32)),
+        ({"quantizer": {"codebook_size": 9, "codebook_dim": 6}}, (40, 32)),
         ({"quantizer": {"kind": "none"}}, (40, 32)),
     ],
 )
@@ -70,7 +71,7 @@ def test_other_shapes_train_and_answer(
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("codebook", ["shared", "per-slot"])
 def test_counts_read_as_the_vectors_they_count(tmp_path: Path, family: str, codebook: str) -> None:
-    model, tokenizers = built(tmp_path, family, quantizer={"codes": 16, "codebook": codebook})
+    model, tokenizers = built(tmp_path, family, quantizer={"codebook_size": 16, "codebook": codebook})
     model.eval()
     with torch.no_grad():
         for parameter in model.trainable_parameters():
@@ -83,8 +84,10 @@ def test_counts_read_as_the_vectors_they_count(tmp_path: Path, family: str, code
                 counts[slot, 0, code] += 1
         asked = tokenizers.encode_questions(QUESTIONS)
         question = model.encode_questions(asked.input_ids, asked.attention_mask)
-        from_counts = model.whole_bank_prefix(question, counts)
-        from_vectors = model.prefix_from_vectors(question, model.quantizer.decode(output.codes))
+        from_counts = model.prefix(question, model.attended_by_counts(counts))
+        reading = model.read(asked, TensorBank(model.quantizer.decode(output.codes)))
+        assert reading.prefix is not None
+        from_vectors = reading.prefix()
         assert torch.allclose(from_counts.states, from_vectors.states, atol=1e-5)
         prompts = tokenizers.encode_prompts(QUESTIONS)
         together = model.generate(from_counts, prompts.input_ids, prompts.attention_mask, max_new_tokens=4)
@@ -101,7 +104,7 @@ def test_a_half_precision_llm_trains_float32_memory_modules(tmp_path: Path, fami
     config = memory_config(tmp_path, family)
     half = AutoModelForCausalLM.from_pretrained(config.base_model, dtype=torch.bfloat16)
     half.save_pretrained(config.base_model)
-    model, tokenizers = MemoryModel.build(config)
+    model, tokenizers = create_memory_model(config)
     assert model.backbone.dtype == torch.bfloat16
     assert {parameter.dtype for parameter in model.trainable_parameters()} == {torch.float32}
     model.train().training_loss(
@@ -142,7 +145,7 @@ def test_where_the_decoder_attends_to_padding_texts_are_always_padded_to_the_sam
 ) -> None:
     config = memory_config(tmp_path)
     changed = config.amortization.model_copy(update={"attend_to_padding": True})
-    model, tokenizers = MemoryModel.build(config.model_copy(update={"amortization": changed}))
+    model, tokenizers = create_memory_model(config.model_copy(update={"amortization": changed}))
     model.eval()
     alone, more = tokenizers.encode_documents(["Tarn."]), tokenizers.encode_documents(["Tarn.", *SENTENCES])
     assert alone.input_ids.shape[1] == more.input_ids.shape[1] == 24
@@ -169,13 +172,11 @@ def test_the_bank_of_a_training_batch_is_all_its_documents_whatever_the_question
 def test_counts_of_another_shape_or_all_zero_are_refused(
     built_once: tuple[WholeBankMemoryModel, Tokenizers],
 ) -> None:
-    model, tokenizers = built_once
-    asked = tokenizers.encode_questions(QUESTIONS)
-    question = model.encode_questions(asked.input_ids, asked.attention_mask)
+    model, _ = built_once
     with pytest.raises(ValueError, match=r"\(5, 1, 16\)"):
-        model.whole_bank_prefix(question, torch.ones(5, 1, 15, dtype=torch.int64))
+        model.attended_by_counts(torch.ones(5, 1, 15, dtype=torch.int64))
     with pytest.raises(ValueError, match="no vectors"):
-        model.whole_bank_prefix(question, torch.zeros(5, 1, 16, dtype=torch.int64))
+        model.attended_by_counts(torch.zeros(5, 1, 16, dtype=torch.int64))
 
 
 def test_the_memory_state_holds_all_that_is_learned_and_nothing_of_the_llm(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mbc_cli.model.whole_bank.aggregation import Bank
+from mbc_cli.model.whole_bank.aggregation import WeightedVectors
 from mbc_cli.model.whole_bank.model import WholeBankMemoryModel
 from tests.support.published import KINDS, Published
 
@@ -36,14 +36,14 @@ def question_of(model: WholeBankMemoryModel, published: Published):
 
 
 def batch_latent(model: WholeBankMemoryModel, published: Published) -> torch.Tensor:
-    bank = Bank(published.expected["quantized"].flatten(0, 1))
+    bank = WeightedVectors(published.expected["quantized"].flatten(0, 1))
     return model.aggregator(question_of(model, published), bank)
 
 
 def test_dimensions_are_read_off_the_checkpoint(model: WholeBankMemoryModel, published: Published) -> None:
     config, dimensions = model.config, published.dimensions
     assert config.context_vectors == dimensions["num_virtual_tokens"]
-    assert config.quantizer.codes == dimensions["num_codes"]
+    assert config.quantizer.codebook_size == dimensions["num_codes"]
     assert config.modulation.prefix_tokens == dimensions["layer_num_virtual_tokens"]
     assert config.modulation.hidden == dimensions["token_mlp_hidden"]
     assert config.aggregation.blocks == dimensions["num_cross_attention_blocks"]
@@ -96,11 +96,11 @@ def test_reading_a_bank_of_counts_equals_the_published_reading_of_its_codes(
     model: WholeBankMemoryModel, published: Published
 ) -> None:
     codes = published.inputs["memory_bank_codes"].reshape(-1, model.config.context_vectors)
-    counts = F.one_hot(codes, model.config.quantizer.codes).sum(0)[:, None]
+    counts = F.one_hot(codes, model.config.quantizer.codebook_size).sum(0)[:, None]
     question = question_of(model, published)
-    latent = model.aggregator(question, model.bank_from_counts(counts))
+    latent = model.aggregator(question, model.attended_by_counts(counts))
     assert published.difference("bank_latent", latent) < TOLERANCE
-    prefix = model.whole_bank_prefix(question, counts)
+    prefix = model.prefix(question, model.attended_by_counts(counts))
     assert published.difference("bank_modulation", prefix.states) < TOLERANCE
     logits = model.answer_logits(prefix, published.inputs["qa_ids"], published.inputs["qa_attention"])
     assert published.difference("qa_logits_with_bank", logits) < TOLERANCE

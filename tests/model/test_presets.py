@@ -7,21 +7,18 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 import mbc_cli
 from mbc_cli.errors import MbcError, UsageError
-from mbc_cli.model.build import count_parameters
+from mbc_cli.model.build import count_parameters, create_memory_model
 from mbc_cli.model.config import MemoryConfig
 from mbc_cli.model.llm.architectures import load_t5, model_config, t5_config
 from mbc_cli.model.llm.backbone import Backbone
 from mbc_cli.model.llm.kv_lora import lora_parameters
-from mbc_cli.model.memory_model import MemoryModel
-from mbc_cli.presets import load_preset
+from mbc_cli.presets import load_preset, preset_names
 from mbc_cli.training.config import TrainingConfig
 from tests.support.tiny_models import FAMILIES, memory_config, save_language_model, save_t5
 
-PRESETS = Path(mbc_cli.__file__).parent / "presets"
 # T, rank, alpha, adapted layers, document T5, question T5 (MBC, section 4).
 PUBLISHED = {
     "distilgpt2": (12, 16, 32, 6, "t5-small", "t5-small"),
@@ -45,9 +42,8 @@ NEWS_LM = model_config(str(Path(mbc_cli.__file__).parent / "default_adapters" / 
 
 
 def preset(name: str) -> tuple[MemoryConfig, TrainingConfig]:
-    sections = yaml.safe_load((PRESETS / f"{name}.yaml").read_text())
-    assert sections.keys() == {"model", "training"}
-    return MemoryConfig.model_validate(sections["model"]), TrainingConfig.model_validate(sections["training"])
+    loaded = load_preset(name)
+    return loaded.model, loaded.training
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -56,7 +52,11 @@ def test_published_presets_carry_the_published_values(name: str) -> None:
     lora, texts = config.kv_lora, config.amortization
     values = (lora.rank, lora.alpha, lora.last_layers, texts.document_t5, texts.question_t5)
     assert (config.context_vectors, *values) == PUBLISHED[name]
-    assert (config.quantizer.codes, config.modulation.prefix_tokens, config.aggregation.blocks) == (512, 2, 4)
+    assert (config.quantizer.codebook_size, config.modulation.prefix_tokens, config.aggregation.blocks) == (
+        512,
+        2,
+        4,
+    )
     assert (training.optimizer, training.learning_rate, training.epochs) == ("adam", 1e-5, 50)
     assert (training.schedule.kind, training.schedule.warmup) == ("constant", 0.01)
     effective_batch = training.batch_size * training.gradient_accumulation
@@ -67,17 +67,20 @@ def test_published_presets_carry_the_published_values(name: str) -> None:
 @pytest.mark.parametrize("name", MODERN)
 def test_presets_for_modern_llms_select_and_adapt_every_layer(name: str) -> None:
     config, training = preset(name)
-    kinds = config.amortization.kind, config.aggregation.kind, config.modulation.kind
-    assert kinds == ("backbone", "select", "soft-tokens")
+    assert (config.method, config.pooling, config.reading.kind) == ("select", "tokens", "soft-tokens")
     assert config.kv_lora.last_layers == model_config(config.base_model).num_hidden_layers
-    bits = config.context_vectors * config.quantizer.levels * (config.quantizer.codes - 1).bit_length()
+    bits = (
+        config.context_vectors
+        * config.quantizer.num_quantizers
+        * (config.quantizer.codebook_size - 1).bit_length()
+    )
     assert bits / 8 == 132  # bytes per passage
     assert (training.optimizer, training.learning_rate, training.schedule.kind) == ("adamw", 1e-4, "cosine")
     assert training.mixed_precision == "bf16"
 
 
 def test_every_preset_is_sized_here() -> None:
-    assert LLM_PARAMETERS.keys() == {path.stem for path in PRESETS.glob("*.yaml")}
+    assert LLM_PARAMETERS.keys() == set(preset_names())
 
 
 @pytest.mark.parametrize("name", LLM_PARAMETERS)
@@ -87,13 +90,13 @@ def test_the_size_of_each_part_of_a_preset_is_told_without_weights(name: str) ->
     counts = count_parameters(config, llm)
     assert counts["language_model"] == LLM_PARAMETERS[name]
     codebook = config.quantizer
-    width = codebook.code_dimension or llm.hidden_size
-    assert counts["quantizer"] == codebook.levels * codebook.codes * width
-    if config.aggregation.kind == "whole-bank":
+    width = codebook.codebook_dim or llm.hidden_size
+    assert counts["quantizer"] == codebook.num_quantizers * codebook.codebook_size * width
+    if config.method == "whole-bank":
         parts = ("amortizer", "question_encoder", "aggregator", "modulation")
         assert all(counts[part] > 1_000_000 for part in parts)
         return
-    hidden, dimension = llm.hidden_size, config.aggregation.selection_dimension
+    hidden, dimension = llm.hidden_size, config.selection.dimension
     # These LLMs tie their embeddings; the rest but the last norm are blocks, of which the trunk copies some.
     blocks = counts["language_model"] - (llm.vocab_size + 1) * hidden
     trunk = blocks * config.amortization.trunk_layers // llm.num_hidden_layers + 4 * hidden
@@ -106,11 +109,11 @@ def test_the_size_of_each_part_of_a_preset_is_told_without_weights(name: str) ->
 @pytest.mark.parametrize("name", [*MODERN, "news-small"])
 def test_a_preset_takes_slot_pooling_and_the_aggregated_reading_as_changes_of_single_keys(name: str) -> None:
     changes = [
-        "model.amortization.pooling=slots",
+        "model.pooling=slots",
         "model.quantizer.codebook=per-slot",
-        "model.modulation.kind=slots",
-        "model.modulation.prefix_tokens=8",
-        "model.loss.answer_head=0.3",
+        "model.reading.kind=slot-attention",
+        "model.reading.prefix_tokens=8",
+        "model.reading.answer_head=0.3",
     ]
     config = load_preset(name, changes).model
     plain, _ = preset(name)
@@ -120,14 +123,14 @@ def test_a_preset_takes_slot_pooling_and_the_aggregated_reading_as_changes_of_si
     assert counts["language_model"] == before["language_model"]
     kv_width = llm.num_key_value_heads * llm.hidden_size // llm.num_attention_heads
     assert counts["reader"] > 2 * llm.num_hidden_layers * llm.hidden_size * kv_width
-    with pytest.raises(UsageError, match=r"use either select and backbone"):
-        load_preset(name, ["model.amortization.kind=t5"])
+    with pytest.raises(UsageError, match="unknown 'document_t5'"):
+        load_preset(name, ["model.amortization.document_t5=t5-small"])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_counted_parameters_are_those_of_the_built_model(tmp_path: Path, family: str) -> None:
     config = memory_config(tmp_path, family)
-    model, _ = MemoryModel.build(config)
+    model, _ = create_memory_model(config)
     counts = count_parameters(config, model.backbone.transformer.config)
     lora = sum(p.numel() for p in lora_parameters(model.backbone).values())
     assert counts.pop("kv_lora") == lora

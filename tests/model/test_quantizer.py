@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mbc_cli.model.config import QuantizerConfig
+from mbc_cli.model.config import RvqConfig, UnquantizedConfig, VqConfig
 from mbc_cli.model.kmeans import assign, kmeans
 from mbc_cli.model.quantizer import PassThrough, VectorQuantizer, build_quantizer
 
@@ -17,7 +17,8 @@ BATCH, SLOTS, WIDTH, CODES = 6, 5, 7, 11
 
 def quantizer(**settings: object) -> VectorQuantizer:
     torch.manual_seed(0)
-    result = build_quantizer(QuantizerConfig.model_validate({"codes": CODES} | settings), SLOTS, WIDTH)
+    kind = RvqConfig if settings.get("kind") == "rvq" else VqConfig
+    result = build_quantizer(kind.model_validate({"codebook_size": CODES} | settings), SLOTS, WIDTH)
     assert isinstance(result, VectorQuantizer)
     with torch.no_grad():
         result.codebooks.copy_(torch.randn_like(result.codebooks))
@@ -29,8 +30,8 @@ def vectors(seed: int = 1, batch: int = BATCH) -> torch.Tensor:
 
 
 VARIANTS = [
-    {"kind": kind, "levels": levels, "codebook": codebook, "update": update}
-    for kind, levels in (("vq", 1), ("rvq", 3))
+    {**kind, "codebook": codebook, "update": update}
+    for kind in ({"kind": "vq"}, {"kind": "rvq", "num_quantizers": 3})
     for codebook in ("shared", "per-slot")
     for update in ("gradient", "ema")
 ]
@@ -41,7 +42,7 @@ def test_every_variant_decodes_its_codes_to_what_it_returned(settings: dict[str,
     model = quantizer(**settings).eval()
     output = model(vectors())
     assert output.codes is not None
-    assert output.codes.shape == (BATCH, SLOTS, model.config.levels)
+    assert output.codes.shape == (BATCH, SLOTS, model.config.num_quantizers)
     assert output.codes.dtype == torch.int64
     assert torch.allclose(model.decode(output.codes), output.quantized, atol=1e-5)
     assert 0 < output.error < 2
@@ -72,7 +73,7 @@ def test_the_codes_are_the_nearest_by_definition() -> None:
 
 
 def test_the_codes_do_not_depend_on_autocast() -> None:
-    model = quantizer(codes=4096).eval()
+    model = quantizer(codebook_size=4096).eval()
     data = vectors(batch=50)
     with torch.autocast("cpu", torch.bfloat16):
         low = model(data)
@@ -94,7 +95,7 @@ def test_the_loss_and_its_gradients_are_the_published_ones() -> None:
 
 
 def test_more_levels_leave_a_smaller_error() -> None:
-    model = quantizer(kind="rvq", levels=4)
+    model = quantizer(kind="rvq", num_quantizers=4)
     data = vectors(batch=60)
     model.initialise_from(data)
     model.eval()
@@ -130,7 +131,7 @@ def test_ema_codes_are_running_means_of_their_vectors() -> None:
 
 @pytest.mark.parametrize("settings", VARIANTS, ids=lambda s: "-".join(str(v) for v in s.values()))
 def test_unused_codes_become_vectors_of_the_batch_with_the_mean_usage(settings: dict[str, object]) -> None:
-    model = quantizer(**settings, decay=0.5, reset_threshold=0.4).train()
+    model = quantizer(**settings, decay=0.5, threshold_ema_dead_code=0.4).train()
     model.usage[:, :, 4] = 1e-3
     model.codebooks.data[:, :, 4] = 100.0  # so far away that no vector takes it
     if model.config.update == "ema":
@@ -153,7 +154,7 @@ def test_nothing_is_reset_while_every_code_is_used_enough() -> None:
 
 
 def test_codes_under_a_fraction_of_the_mean_usage_are_reset_too() -> None:
-    settings = {"reset_threshold": 0.0, "decay": 0.999}
+    settings = {"threshold_ema_dead_code": 0.0, "decay": 0.999}
     kept, reset = quantizer(**settings), quantizer(**settings, reset_fraction=0.05)
     for model in (kept, reset):
         model.usage[0, 0, 4] = 0.01
@@ -184,7 +185,7 @@ def test_kmeans_works_with_fewer_vectors_than_codes() -> None:
 
 
 def test_perplexity_is_one_for_one_code_and_k_for_even_use() -> None:
-    model = quantizer(codes=4).eval()
+    model = quantizer(codebook_size=4).eval()
     with torch.no_grad():
         model.codebooks.copy_(torch.eye(4, WIDTH)[None, None] * 10)
     one = model.codebooks[0, 0, :1].expand(8, SLOTS, -1)
@@ -194,7 +195,7 @@ def test_perplexity_is_one_for_one_code_and_k_for_even_use() -> None:
 
 
 def test_passing_through_changes_nothing_and_has_no_codes() -> None:
-    model = build_quantizer(QuantizerConfig(kind="none"), SLOTS, WIDTH)
+    model = build_quantizer(UnquantizedConfig(), SLOTS, WIDTH)
     assert isinstance(model, PassThrough)
     output = model(vectors())
     assert torch.equal(output.quantized, vectors())
@@ -222,6 +223,6 @@ def test_numbering_by_usage_changes_the_numbers_and_nothing_else(settings: dict[
 
 def test_codes_of_another_shape_are_refused() -> None:
     with pytest.raises(ValueError, match="3 levels and 5 codebooks"):
-        quantizer(kind="rvq", levels=3, codebook="per-slot").decode(
+        quantizer(kind="rvq", num_quantizers=3, codebook="per-slot").decode(
             torch.zeros(2, SLOTS, 1, dtype=torch.int64)
         )

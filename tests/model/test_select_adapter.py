@@ -10,17 +10,24 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from mbc_cli.model.adapter import load_adapter, save_adapter
-from mbc_cli.model.memory_model import MemoryModel
+from mbc_cli.model.build import create_memory_model
 from mbc_cli.model.select.model import SelectMemoryModel
 from mbc_cli.model.tokenizers import Tokenizers
 from tests.support.tiny_models import SENTENCES, select_config
 
 # Slot pooling, a codebook for each slot, and the aggregated reading.
 SLOTS: dict[str, Any] = {
-    "amortization": {"kind": "backbone", "pooling": "slots", "document_tokens": 24, "question_tokens": 18},
-    "quantizer": {"kind": "rvq", "levels": 2, "codes": 16, "codebook": "per-slot"},
-    "modulation": {"kind": "slots", "prefix_tokens": 5, "hidden": 28},
-    "loss": {"answer_head": 0.2},
+    "pooling": "slots",
+    "quantizer": {"kind": "rvq", "num_quantizers": 2, "codebook_size": 16, "codebook": "per-slot"},
+    "reading": {
+        "kind": "slot-attention",
+        "blocks": 1,
+        "heads": 2,
+        "head_dimension": 6,
+        "prefix_tokens": 5,
+        "hidden": 28,
+        "answer_head": 0.2,
+    },
 }
 QUESTIONS = ["Who opened the museum?", "How many guests came to Lindholm?"]
 
@@ -45,9 +52,9 @@ def read_from_codes(model: SelectMemoryModel, tokenizers: Tokenizers) -> tuple[t
         codes = model.quantize(model.encode_documents(documents.input_ids, documents.attention_mask)).codes
         assert codes is not None
         question = model.encode_questions(asked.input_ids, asked.attention_mask)
-        scores = model.select(question, codes)
+        scores = model.score(question, codes)
         best = scores.topk(2, dim=1)
-        prefix = model.selected_prefix(question, codes[best.indices], best.values)
+        prefix = model.prefix(question, codes[best.indices], best.values)
         logits = model.answer_logits(prefix, prompts.input_ids, prompts.attention_mask)
         answers = model.generate(prefix, prompts.input_ids, prompts.attention_mask)
     return codes, scores, logits, answers
@@ -61,7 +68,7 @@ def test_a_loaded_adapter_gives_the_same_codes_scores_and_answers(
 ) -> None:
     config = select_config(tmp_path, family, **kind)
     reload_with_embeddings(config.base_model, tied=tied)
-    model, tokenizers = MemoryModel.build(config)
+    model, tokenizers = create_memory_model(config)
     assert isinstance(model, SelectMemoryModel)
     transformer = model.backbone.transformer
     shared = transformer.get_input_embeddings().weight is transformer.get_output_embeddings().weight
@@ -69,7 +76,7 @@ def test_a_loaded_adapter_gives_the_same_codes_scores_and_answers(
     with torch.no_grad():
         for parameter in model.trainable_parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
-    untouched = read_from_codes(MemoryModel.build(config)[0].eval(), tokenizers)  # type: ignore[arg-type]
+    untouched = read_from_codes(create_memory_model(config)[0].eval(), tokenizers)  # type: ignore[arg-type]
     saved = read_from_codes(model.eval(), tokenizers)
     save_adapter(model, tmp_path / "adapter", tokenizers, {})
 

@@ -45,9 +45,9 @@ def test_the_prefix_of_codes_is_what_the_llm_computes_from_the_decoded_slots(eac
     """Without quantisation, projection and LoRA, reading the memory is reading the tokens themselves."""
     model, data = build(each_backbone).eval(), batch()
     embeddings = model.backbone.transformer.get_input_embeddings()
-    codes = torch.randint(ONE_LEVEL.codes, (1, 1, SLOTS, 1))
+    codes = torch.randint(ONE_LEVEL["codebook_size"], (1, 1, SLOTS, 1))
     with torch.no_grad():
-        prefix = model.selected_prefix(
+        prefix = model.prefix(
             model.encode_questions(data.question_ids[:1], data.question_mask[:1]), codes, torch.ones(1, 1)
         )
         assert prefix.length == 1 + SLOTS
@@ -63,13 +63,13 @@ def test_the_prefix_of_codes_is_what_the_llm_computes_from_the_decoded_slots(eac
 def test_of_two_passages_the_better_stands_next_to_the_question_and_both_are_read(each_backbone: str) -> None:
     model, data = build(each_backbone, TWO_LEVELS).eval(), batch()
     prompt, mask = data.question_ids[:1], data.question_mask[:1]
-    codes = torch.randint(TWO_LEVELS.codes, (1, 2, SLOTS, 2))
+    codes = torch.randint(TWO_LEVELS["codebook_size"], (1, 2, SLOTS, 2))
     with torch.no_grad():
         model.quantizer.initialise_from(torch.randn(40, SLOTS, 20))
         question = model.encode_questions(prompt, mask)
 
         def read(best_first: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            prefix = model.selected_prefix(question, best_first, torch.zeros(best_first.shape[:2]))
+            prefix = model.prefix(question, best_first, torch.zeros(best_first.shape[:2]))
             return prefix.states, model.answer_logits(prefix, prompt, mask)
 
         states, logits = read(codes)
@@ -150,7 +150,7 @@ def test_evaluating_draws_no_random_number_and_changes_nothing() -> None:
 
 def test_training_teaches_selection_to_find_the_document_that_was_asked_about() -> None:
     # Enough codes for every token: with fewer, some documents' names look the same.
-    many = ONE_LEVEL.model_copy(update={"codes": 59})
+    many = ONE_LEVEL | {"codebook_size": 59}
     model, data = build(quantizer=many), asking_for_tokens(batch(), 2)
     first, last, scores = fit(model, data, steps=60)
     assert torch.equal(scores.argmax(1), data.question_document)
@@ -163,11 +163,11 @@ def test_recent_documents_are_kept_apart_from_the_weights_and_restored_exactly()
     model.training_loss(data, 0.5)
     restored = build()
     state = model.memory_state_dict()
-    assert not [name for name in state if "recent" in name]
+    assert not [name for name in state if "queue" in name]
     restored.load_memory_state_dict(state)
-    assert len(restored.recent.filled.vectors) == 0
-    restored.recent.load_state(model.recent.state())
-    for mine, its in zip(restored.recent.filled, model.recent.filled, strict=True):
+    assert len(restored.queue.filled.vectors) == 0
+    restored.load_training_state(model.training_state())
+    for mine, its in zip(restored.queue.filled, model.queue.filled, strict=True):
         assert len(mine) == 4
         assert torch.equal(mine, its)
     assert torch.equal(restored.quantizer.codebooks, model.quantizer.codebooks)
@@ -175,7 +175,7 @@ def test_recent_documents_are_kept_apart_from_the_weights_and_restored_exactly()
 
 
 def test_a_trunk_deeper_than_the_llm_is_refused() -> None:
-    deep = config(amortization={"kind": "backbone", "trunk_layers": 9})
+    deep = config(amortization={"trunk_layers": 9})
     with pytest.raises(MbcError, match=r"trunk_layers is 9 .* 3 layers"):
         build_memory_model(deep, Backbone.from_config(BACKBONES["gpt2-tied"]))
 

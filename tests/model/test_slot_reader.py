@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mbc_cli.model.config import QuantizerConfig
 from mbc_cli.model.llm.backbone import Backbone
 from mbc_cli.model.llm.prefix import Prefix
-from mbc_cli.model.select.answer_head import AnswerHead
 from mbc_cli.model.select.layer_maps import LayerMaps
+from mbc_cli.model.select.losses import AnswerHead
 from tests.support.tiny_select_models import BACKBONES, PREFIX_TOKENS, WIDTH, batch, build_kind
 
 
@@ -58,7 +57,7 @@ def test_value_maps_start_as_inverses_of_their_layers(each_backbone: str) -> Non
 
 
 def test_the_answer_head_is_content_with_a_latent_that_holds_the_answers_embeddings() -> None:
-    model, data = build_kind("slots, slots, per-slot"), batch()
+    model, data = build_kind("slots, slot-attention, per-slot"), batch()
     embeddings = model.amortizer.embeddings
     head = AnswerHead(model.backbone, embeddings)
     labels = data.answer_labels
@@ -75,9 +74,13 @@ def test_the_answer_head_is_content_with_a_latent_that_holds_the_answers_embeddi
 
 
 def test_the_answer_heads_weight_falls_in_the_course_of_training() -> None:
-    loss = {"negatives": 0, "salience": 0, "selection": 0, "answer_head": 0.5}
-    none = {"kind": "none", "code_dimension": WIDTH}
-    model = build_kind("tokens, slots, shared", loss=loss, quantizer=QuantizerConfig(**none)).eval()
+    model = build_kind(
+        "tokens, slot-attention, shared",
+        quantizer={"kind": "none"},
+        answer_head=0.5,
+        loss={"salience": 0, "selection": 0},
+        memory_queue={"negatives": 0},
+    ).eval()
     with torch.no_grad():
         for progress, share in ((0.0, 1.0), (1.0, 0.3)):
             result = model.training_loss(batch(), progress)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from mbc_cli.model.select.losses import relevance_loss
 from mbc_cli.model.select.model import SelectMemoryModel
-from mbc_cli.model.select.relevance import SlotRelevance, relevance_loss
-from mbc_cli.model.select.soft_tokens import SoftTokenReader
+from mbc_cli.model.select.readers import SoftTokenReader
+from mbc_cli.model.select.relevance import SlotRelevance
+from mbc_cli.model.select.trunk import TokenStates
 from tests.support.tiny_select_models import ONE_LEVEL, QUESTIONS, SLOTS, WIDTH, batch, build_kind, sharpen
 
 KIND = "tokens, soft-tokens by relevance, shared"
@@ -22,15 +24,15 @@ def _relevance(model: SelectMemoryModel) -> SlotRelevance:
 def _logits(model: SelectMemoryModel, codes: torch.Tensor) -> torch.Tensor:
     data = batch()
     question = model.encode_questions(data.question_ids, data.question_mask)
-    prefix = model.selected_prefix(question, codes, torch.zeros(codes.shape[:2]))
+    prefix = model.prefix(question, codes, torch.zeros(codes.shape[:2]))
     return model.answer_logits(prefix, data.question_ids, data.question_mask)
 
 
 def test_slots_without_weight_leave_no_trace_in_the_answer(each_backbone: str) -> None:
     model = build_kind(KIND, each_backbone).eval()
-    codes = torch.randint(ONE_LEVEL.codes, (QUESTIONS, 1, SLOTS, 1))
+    codes = torch.randint(ONE_LEVEL["codebook_size"], (QUESTIONS, 1, SLOTS, 1))
     changed = codes.clone()
-    changed[:, :, 2:4] = (changed[:, :, 2:4] + 5) % ONE_LEVEL.codes
+    changed[:, :, 2:4] = (changed[:, :, 2:4] + 5) % ONE_LEVEL["codebook_size"]
 
     class Chosen(SlotRelevance):
         """Slots 2 and 3 are about something else."""
@@ -59,7 +61,7 @@ def test_a_slot_that_holds_words_of_the_question_is_told_by_its_matches() -> Non
     slots[0, 4] = 0.3 * raw[0, 2]  # whatever the length of a decoded slot
     seen: list[torch.Tensor] = []
     relevance.match.register_forward_hook(lambda _, given, __: seen.append(given[0][0] / given[0].max()))
-    question = relevance.question_vectors(raw, torch.randn(1, 5, WIDTH), torch.ones(1, 5))
+    question = relevance.question_vectors(TokenStates(raw, torch.randn(1, 5, WIDTH), torch.ones(1, 5)))
     for around in (0, 1, 2):  # the words on both sides match as well
         for side in (-around, around):
             slots[0, 4 + side] = raw[0, 2 + side]
@@ -117,8 +119,8 @@ def test_slots_that_stand_for_no_token_do_not_count_in_the_loss() -> None:
 
 def test_the_training_loss_teaches_which_slots_an_answer_needs(each_backbone: str) -> None:
     """What is learned of relevance falls with its own loss, though nothing else asks for it."""
-    weights = {"selection": 0.0, "salience": 0.0, "relevance": 5.0, "negatives": 5, "remembered": 8}
-    model, data = build_kind(KIND, each_backbone, loss=weights), batch()
+    weights = {"selection": 0.0, "salience": 0.0}
+    model, data = build_kind(KIND, each_backbone, relevance_weight=5.0, loss=weights), batch()
     optimizer = torch.optim.Adam(_relevance(model).parameters(), lr=1e-2)
     model.train()
     losses = []

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 import mbc_cli.training.adapt as adapt_module
-from mbc_cli.model.config import MemoryConfig
+from mbc_cli.model.config import parse_memory_config
 from mbc_cli.training.checkpoints import MetricsLog
 from mbc_cli.training.config import TrainingConfig
 from mbc_cli.training.loop import StopReason, TrainingLoop
@@ -38,7 +38,7 @@ class WatchedLoop(TrainingLoop):
 def main() -> None:
     models, output = Path(sys.argv[1]), Path(sys.argv[2])
     torch.set_num_threads(1)
-    config = MemoryConfig.model_validate_json((models / "memory.json").read_text())
+    config = parse_memory_config(json.loads((models / "memory.json").read_text()))
     training = TrainingConfig.model_validate_json((models / "training.json").read_text())
     adapt_module.TrainingLoop = WatchedLoop  # type: ignore[attr-defined]
     adapt_module.adapt(config, training, documents(), questions(), None, output, device="cpu")

@@ -14,7 +14,7 @@ import torch
 from mbc_cli.corpus.documents import Document, Question
 from mbc_cli.inference.forward import context_vectors
 from mbc_cli.model.adapter import save_adapter
-from mbc_cli.model.memory_model import MemoryModel
+from mbc_cli.model.build import create_memory_model
 from mbc_cli.model.select.model import SelectMemoryModel
 from mbc_cli.model.tokenizers import Tokenizers
 from mbc_cli.training.calibrate import calibrate
@@ -41,9 +41,9 @@ def people(count: int, seed: int) -> tuple[list[Document], list[Question]]:
 
 def matching_model(directory: Path) -> tuple[SelectMemoryModel, Tokenizers]:
     """A model around a random GPT-2 that finds passages with the question's tokens."""
-    config = select_config(directory, context_vectors=10, quantizer={"kind": "vq", "codes": 256})
+    config = select_config(directory, context_vectors=10, quantizer={"kind": "vq", "codebook_size": 256})
     torch.manual_seed(4)
-    model, tokenizers = MemoryModel.build(config)
+    model, tokenizers = create_memory_model(config)
     assert isinstance(model, SelectMemoryModel)
     texts = [document.text for document in people(80, CALIBRATION_SEED)[0]]
     batches = context_vectors(model, tokenizers, texts, batch_size=16)

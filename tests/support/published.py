@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mbc_cli.model.build import build_memory_model
+from mbc_cli.model.batches import TrainingBatch
 from mbc_cli.model.import_reference import infer_config
 from mbc_cli.model.llm.architectures import model_config
 from mbc_cli.model.llm.backbone import Backbone
-from mbc_cli.model.memory_model import TrainingBatch
+from mbc_cli.model.whole_bank.build import build_whole_bank_model
 from mbc_cli.model.whole_bank.model import WholeBankMemoryModel
 from mbc_cli.model.whole_bank.reference import load_checkpoint, read_checkpoint
 
@@ -55,8 +55,7 @@ class Published:
             question_t5=str(self.directory / "question_t5"),
             lora_alpha=self.dimensions["lora_alpha"],
         )
-        model = build_memory_model(config, Backbone.from_pretrained(base))
-        assert isinstance(model, WholeBankMemoryModel)
+        model = build_whole_bank_model(config, Backbone.from_pretrained(base))
         load_checkpoint(model, checkpoint)
         return model.eval()
 

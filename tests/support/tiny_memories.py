@@ -11,8 +11,8 @@ import torch
 
 from mbc_cli.corpus.documents import Document
 from mbc_cli.model.adapter import save_adapter
+from mbc_cli.model.build import create_memory_model
 from mbc_cli.model.config import MemoryConfig
-from mbc_cli.model.memory_model import MemoryModel
 from tests.support.tiny_models import SENTENCES, memory_config
 
 
@@ -27,7 +27,7 @@ def save_adapter_directory(
     """Write an untrained adapter for the models of ``make_config`` to ``directory / "adapter"``."""
     config = make_config(directory, family, **changes)
     torch.manual_seed(seed)
-    model, tokenizers = MemoryModel.build(config, device="cpu")
+    model, tokenizers = create_memory_model(config, device="cpu")
     with torch.no_grad():
         # As initialised, every document gets much the same codes and LoRA does nothing.
         for parameter in model.trainable_parameters():

@@ -24,7 +24,7 @@ from transformers import (
     T5Model,
 )
 
-from mbc_cli.model.config import MemoryConfig
+from mbc_cli.model.config import MemoryConfig, parse_memory_config
 
 VOCABULARY = 320
 FAMILIES = ("gpt2", "llama", "mistral", "qwen2", "qwen3")
@@ -127,6 +127,7 @@ def memory_config(directory: Path, family: str = "gpt2", **changes: Any) -> Memo
     T=5 slots, K=16 codes, windows of 24 document tokens, P=2 prefix tokens, 3 new tokens per answer.
     """
     fields: dict[str, Any] = {
+        "method": "whole-bank",
         "base_model": str(save_language_model(directory / family, family)),
         "context_vectors": 5,
         "amortization": {
@@ -135,31 +136,25 @@ def memory_config(directory: Path, family: str = "gpt2", **changes: Any) -> Memo
             "document_tokens": 24,
             "question_tokens": 18,
         },
-        "quantizer": {"codes": 16},
+        "quantizer": {"codebook_size": 16},
         "aggregation": {"blocks": 1, "heads": 2, "head_dimension": 6},
         "modulation": {"prefix_tokens": 2, "hidden": 28},
         "kv_lora": {"rank": 3, "alpha": 6, "last_layers": 2},
         "answer_tokens": 3,
     }
-    return MemoryConfig.model_validate(fields | changes)
+    return parse_memory_config(fields | changes)
 
 
 def select_config(directory: Path, family: str = "gpt2", **changes: Any) -> MemoryConfig:
     """A small select-then-read memory: T=6 salient tokens, 2 levels of 16 codes, 2 passages read."""
-    return memory_config(
-        directory,
-        family,
-        **{
-            "context_vectors": 6,
-            "amortization": {
-                "kind": "backbone",
-                "trunk_layers": 2,
-                "document_tokens": 24,
-                "question_tokens": 18,
-            },
-            "quantizer": {"kind": "rvq", "levels": 2, "codes": 16},
-            "aggregation": {"kind": "select", "top_k": 2, "selection_dimension": 10},
-            "modulation": {"kind": "soft-tokens"},
-        }
-        | changes,
-    )
+    fields: dict[str, Any] = {
+        "method": "select",
+        "base_model": str(save_language_model(directory / family, family)),
+        "context_vectors": 6,
+        "amortization": {"trunk_layers": 2, "document_tokens": 24, "question_tokens": 18},
+        "quantizer": {"kind": "rvq", "num_quantizers": 2, "codebook_size": 16},
+        "selection": {"top_k": 2, "dimension": 10},
+        "kv_lora": {"rank": 3, "alpha": 6, "last_layers": 2},
+        "answer_tokens": 3,
+    }
+    return parse_memory_config(fields | changes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,7 @@ from transformers import PretrainedConfig
 
 from mbc_cli.model.batches import TrainingBatch
 from mbc_cli.model.build import build_memory_model
-from mbc_cli.model.config import MemoryConfig, QuantizerConfig
+from mbc_cli.model.config import MemoryConfig, parse_memory_config
 from mbc_cli.model.llm.backbone import Backbone
 from mbc_cli.model.select.model import SelectMemoryModel
 from tests.support.tiny_models import language_model_config
@@ -30,26 +31,32 @@ BACKBONES: dict[str, PretrainedConfig] = {
     "llama-gqa-untied": _backbone("llama", tied=False, bos_token_id=None, eos_token_id=2),
     "qwen3-wide-heads-tied": _backbone("qwen3", tied=True, bos_token_id=None, eos_token_id=None, head_dim=24),
 }
-ONE_LEVEL = QuantizerConfig(kind="vq", codes=16, update="ema", code_dimension=WIDTH)
-TWO_LEVELS = QuantizerConfig(kind="rvq", levels=2, codes=11, update="ema", code_dimension=20)
+ONE_LEVEL: dict[str, Any] = {"kind": "vq", "codebook_size": 16, "update": "ema", "codebook_dim": WIDTH}
+TWO_LEVELS: dict[str, Any] = {
+    "kind": "rvq",
+    "num_quantizers": 2,
+    "codebook_size": 11,
+    "update": "ema",
+    "codebook_dim": 20,
+}
 
 
-def config(quantizer: QuantizerConfig = ONE_LEVEL, **changes: object) -> MemoryConfig:
-    settings: dict[str, object] = {
+def config(quantizer: Mapping[str, Any] = ONE_LEVEL, **changes: Any) -> MemoryConfig:
+    settings: dict[str, Any] = {
+        "method": "select",
         "base_model": "tiny",
         "context_vectors": SLOTS,
-        "amortization": {"kind": "backbone", "trunk_layers": 2},
+        "amortization": {"trunk_layers": 2},
         "quantizer": quantizer,
-        "aggregation": {"kind": "select", "selection_dimension": 9},
-        "modulation": {"kind": "soft-tokens"},
+        "selection": {"dimension": 9},
         "kv_lora": {"rank": 3, "alpha": 6, "last_layers": 2},
-        "loss": {"negatives": 5, "remembered": 8},
+        "memory_queue": {"negatives": 5, "size": 8},
     }
-    return MemoryConfig.model_validate(settings | changes)
+    return parse_memory_config(settings | changes)
 
 
 def build(
-    backbone: str = "llama-gqa-untied", quantizer: QuantizerConfig = ONE_LEVEL, **changes: object
+    backbone: str = "llama-gqa-untied", quantizer: Mapping[str, Any] = ONE_LEVEL, **changes: Any
 ) -> SelectMemoryModel:
     torch.manual_seed(0)
     model = build_memory_model(config(quantizer, **changes), Backbone.from_config(BACKBONES[backbone]))
@@ -77,39 +84,43 @@ def batch() -> TrainingBatch:
 
 
 PREFIX_TOKENS = 5
-# (amortization.pooling, modulation.kind, quantizer.codebook)
+# (pooling, reading.kind, quantizer.codebook)
 KINDS = {
     "tokens, soft-tokens, shared": ("tokens", "soft-tokens", "shared"),
     "tokens, soft-tokens by relevance, shared": ("tokens", "soft-tokens by relevance", "shared"),
-    "tokens, slots, shared": ("tokens", "slots", "shared"),
+    "tokens, slot-attention, shared": ("tokens", "slot-attention", "shared"),
     "slots, soft-tokens, shared": ("slots", "soft-tokens", "shared"),
     "slots, soft-tokens, per-slot": ("slots", "soft-tokens", "per-slot"),
-    "slots, slots, per-slot": ("slots", "slots", "per-slot"),
+    "slots, slot-attention, per-slot": ("slots", "slot-attention", "per-slot"),
 }
 
 
 def build_kind(
-    kind: str, backbone: str = "llama-gqa-untied", quantizer: QuantizerConfig = ONE_LEVEL, **changes: Any
+    kind: str,
+    backbone: str = "llama-gqa-untied",
+    quantizer: Mapping[str, Any] = ONE_LEVEL,
+    *,
+    relevance_weight: float = 1.0,
+    answer_head: float = 0.0,
+    **changes: Any,
 ) -> SelectMemoryModel:
     pooling, reading, codebook = KINDS[kind]
-    reading, _, relevance = reading.partition(" by ")
-    changes = {
-        "amortization": {"kind": "backbone", "trunk_layers": 2, "pooling": pooling},
-        "aggregation": {
-            "kind": "select",
-            "selection_dimension": 9,
+    readings: dict[str, dict[str, Any]] = {
+        "soft-tokens": {},
+        "soft-tokens by relevance": {"relevance": {"layers": 2, "weight": relevance_weight}},
+        "slot-attention": {
+            "kind": "slot-attention",
             "blocks": 2,
             "heads": 3,
             "head_dimension": 14,
-        },
-        "modulation": {
-            "kind": reading,
             "prefix_tokens": PREFIX_TOKENS,
             "hidden": 23,
-            "relevance_layers": 2 if relevance else 0,
+            "answer_head": answer_head,
         },
-    } | changes
-    return build(backbone, quantizer.model_copy(update={"codebook": codebook}), **changes)
+    }
+    if quantizer["kind"] != "none":
+        quantizer = {**quantizer, "codebook": codebook}
+    return build(backbone, quantizer, **{"pooling": pooling, "reading": readings[reading]} | changes)
 
 
 def sharpen(model: SelectMemoryModel) -> None:
@@ -140,7 +151,7 @@ def fit(model: SelectMemoryModel, data: TrainingBatch, *, steps: int) -> tuple[f
     with torch.no_grad():
         codes = model.quantize(model.encode_documents(data.document_ids, data.document_mask)).codes
         assert codes is not None
-        scores = model.select(model.encode_questions(data.question_ids, data.question_mask), codes)
+        scores = model.score(model.encode_questions(data.question_ids, data.question_mask), codes)
         last = model.training_loss(data, 1.0).parts["answer"]
     return float(first), float(last), scores
 

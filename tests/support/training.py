@@ -56,6 +56,11 @@ def tiny_select_config(directory: Path) -> MemoryConfig:
     """Select-then-read, quantising from half of the training on."""
     return select_config(
         directory,
-        schedule={"unquantized": 0.5, "ramp": 0.3},
-        loss={"negatives": 4, "remembered": 12},
+        quantizer={
+            "kind": "rvq",
+            "num_quantizers": 2,
+            "codebook_size": 16,
+            "schedule": {"unquantized": 0.5, "ramp": 0.3},
+        },
+        memory_queue={"negatives": 4, "size": 12},
     )

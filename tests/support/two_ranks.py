@@ -6,6 +6,7 @@ reset all the time, and writes its codebooks after each step beside it.
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ import torch
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
-from mbc_cli.model.config import MemoryConfig
-from mbc_cli.model.memory_model import MemoryModel
+from mbc_cli.model.build import create_memory_model
+from mbc_cli.model.config import MemoryConfig, parse_memory_config
 from mbc_cli.model.quantizer import VectorQuantizer
 from tests.support.tiny_models import SENTENCES
 
@@ -27,7 +28,7 @@ def main(rank: int, directory: Path) -> None:
         "gloo", init_method=f"file://{directory / 'rendezvous'}", rank=rank, world_size=2
     )
     for config_file in sorted(directory.glob("*.json")):
-        config = MemoryConfig.model_validate_json(config_file.read_text())
+        config = parse_memory_config(json.loads(config_file.read_text()))
         torch.save(train(rank, config), directory / f"{config_file.stem}.rank{rank}.pt")
     distributed.destroy_process_group()
 
@@ -35,7 +36,7 @@ def main(rank: int, directory: Path) -> None:
 def train(rank: int, config: MemoryConfig) -> dict[str, Any]:
     """Codebooks and usage before training and after each step, and the last loss on this rank's texts."""
     torch.manual_seed(0)
-    model, tokenizers = MemoryModel.build(config)
+    model, tokenizers = create_memory_model(config)
     torch.manual_seed(100 + rank)
     # Buffers are not broadcast: what is equal in the end, the quantiser has kept equal by itself.
     parallel = DistributedDataParallel(model.train(), broadcast_buffers=False)

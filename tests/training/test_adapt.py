@@ -96,7 +96,9 @@ def test_two_accumulated_batches_equal_one_of_twice_the_size(tmp_path: Path) -> 
     # and two accumulated batches of two have the same gradient.
     texts = [Document(f"d{n}", "Mira went to Tarn and stayed there.") for n in range(4)]
     asked = [Question(f"q{n}", "Where did Mira go?", ("Tarn",), (f"d{n}",)) for n in range(4)]
-    config = tiny_config(tmp_path / "models", dropout=0.0, quantizer={"codes": 16, "reset_threshold": 0.0})
+    config = tiny_config(
+        tmp_path / "models", dropout=0.0, quantizer={"codebook_size": 16, "threshold_ema_dead_code": 0.0}
+    )
     for name, size, count in (("doubled", 4, 1), ("accumulated", 2, 2)):
         training = tiny_training(batch_size=size, gradient_accumulation=count, max_steps=4)
         adapt(config, training, texts, asked, None, tmp_path / name, device="cpu")

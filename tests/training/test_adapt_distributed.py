@@ -17,7 +17,7 @@ from tests.training.test_adapt_resume import ROOT, write_worker_settings
 @pytest.mark.slow
 def test_two_processes_end_with_the_same_weights_codebooks_included(tmp_path: Path) -> None:
     # A high threshold makes codes reset in every step, which is where processes could part.
-    config = tiny_config(tmp_path / "models", quantizer={"codes": 16, "reset_threshold": 0.9})
+    config = tiny_config(tmp_path / "models", quantizer={"codebook_size": 16, "threshold_ema_dead_code": 0.9})
     training = tiny_training(max_steps=5, batch_size=2, gradient_accumulation=2, save_every=2)
     write_worker_settings(tmp_path / "models", config, training)
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]

@@ -14,8 +14,8 @@ from mbc_cli.corpus.documents import Document, Question
 from mbc_cli.errors import MbcError
 from mbc_cli.memory import Memory
 from mbc_cli.model.adapter import load_adapter, read_description, save_adapter, write_calibration
+from mbc_cli.model.build import create_memory_model
 from mbc_cli.model.calibration import Calibration
-from mbc_cli.model.memory_model import MemoryModel
 from mbc_cli.model.select.model import SelectMemoryModel
 from mbc_cli.model.tokenizers import Tokenizers
 from mbc_cli.training.adapt import adapt
@@ -122,7 +122,7 @@ def test_only_models_that_select_from_codes_can_be_calibrated(tmp_path: Path, ki
         if kind == "whole-bank"
         else select_config(tmp_path, quantizer={"kind": "none"})
     )
-    model, tokenizers = MemoryModel.build(config)
+    model, tokenizers = create_memory_model(config)
     assert not can_calibrate(model)
     with pytest.raises(ValueError, match="select"):
         calibrate(model, tokenizers, *people(80, CALIBRATION_SEED))

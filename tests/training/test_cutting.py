@@ -21,7 +21,7 @@ AMORTIZERS: dict[str, Any] = {
     "backbone-tokens": (select_config, {}),
     "backbone-slots": (
         select_config,
-        {"amortization": {"kind": "backbone", "trunk_layers": 2, "pooling": "slots", "document_tokens": 21}},
+        {"pooling": "slots", "amortization": {"trunk_layers": 2, "document_tokens": 21}},
     ),
 }
 

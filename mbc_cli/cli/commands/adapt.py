@@ -146,8 +146,7 @@ def adapt(
     else:
         shown = fields | {"calibration": None if found is None else describe_calibration(found)}
         output.write_fields({name.replace("_", " "): value for name, value in shown.items()})
-    selects = settings.model.aggregation.kind == "select" and settings.model.quantizer.kind != "none"
-    if selects and found is None:
+    if settings.model.scores_can_be_calibrated and found is None:
         output.warn(
             "not calibrated: there was no validation, or too little to tell when the memory speaks to a "
             "question, so queries always read it; mbc adapter calibrate does it with more documents"

@@ -51,20 +51,21 @@ def info(
     language_model = counts.pop("language_model")
     learned = sum(counts.values())
     quantizer = config.quantizer
-    bits = (
-        0 if quantizer.kind == "none" else config.context_vectors * quantizer.levels * _bits(quantizer.codes)
-    )
     fields = {
         **description,
         "base model": config.base_model,
-        "amortization": config.amortization.kind,
-        "quantizer": f"{quantizer.kind}, {quantizer.codebook}",
-        "aggregation": config.aggregation.kind,
+        "method": config.method,
+        "quantizer": quantizer.kind,
         "context vectors per passage": config.context_vectors,
-        "levels": quantizer.levels,
-        "codes": quantizer.codes,
-        "bytes per passage": bits / 8,
     }
+    if quantizer.kind != "none":
+        bits = config.context_vectors * quantizer.num_quantizers * _bits(quantizer.codebook_size)
+        fields |= {
+            "quantizer": f"{quantizer.kind}, {quantizer.codebook}",
+            "quantizers": quantizer.num_quantizers,
+            "codebook size": quantizer.codebook_size,
+            "bytes per passage": bits / 8,
+        }
     if calibration is not None:
         fields["calibration"] = calibration.model_dump() if json else describe_calibration(calibration)
     if json:
@@ -95,15 +96,10 @@ def list_presets(json: Json = False) -> None:
     presets = {name: load_preset(name).model for name in preset_names()}
     if json:
         for name, model in presets.items():
-            output.write_json(
-                {"preset": name, "base_model": model.base_model, "aggregation": model.aggregation.kind}
-            )
+            output.write_json({"preset": name, "base_model": model.base_model, "method": model.method})
         return
-    rows = [
-        [name, model.base_model, model.amortization.kind, model.aggregation.kind]
-        for name, model in presets.items()
-    ]
-    output.write_table(["preset", "base model", "amortization", "aggregation"], rows)
+    rows = [[name, model.base_model, model.method] for name, model in presets.items()]
+    output.write_table(["preset", "base model", "method"], rows)
 
 
 @app.command()
@@ -168,11 +164,11 @@ def calibrate(
     from mbc_cli.training.calibrate import calibrate as run
 
     model = read_description(location.directory)["model"]
-    if model.aggregation.kind != "select" or model.quantizer.kind == "none":
+    if not model.scores_can_be_calibrated:
         raise AdapterError(
-            f"{adapter!r} has no scores to calibrate: aggregation.kind is {model.aggregation.kind!r} and "
+            f"{adapter!r} has no scores to calibrate: method is {model.method!r} and "
             f"quantizer.kind {model.quantizer.kind!r}",
-            "only adapters with aggregation.kind select and a quantiser can tell what is not in memory",
+            "only adapters with method select and a quantiser can tell what is not in memory",
         )
     loaded = load_on(location, device, base_model=base_model)
     found = run(

@@ -1,12 +1,14 @@
-"""Selection: which passages speak to a question, scored from their codes by table look-up.
+"""Selection by late interaction: which passages speak to a question, scored from their codes.
 
-Late interaction: every token of the question looks for its best match among a passage's slots,
+Every token of the question looks for its best match among a passage's slots (MaxSim, ColBERT, arXiv
+2004.12832),
 
     score = e^tau  sum_i w_i  max_t  cos-like(q_i, k_t),
 
 where k_t depends on the code in slot t and, where slots keep the order of the text, on the codes in the slots
 before and after it; where slots stand for something of their own, on t itself. So per question a table over
-the K codes answers for any number of passages, and the bank is never decoded.
+the K codes answers for any number of passages, and the bank is never decoded: the asymmetric distance
+computation of product quantisation (Jégou et al. 2011, "Product quantization for nearest neighbor search").
 """
 
 from __future__ import annotations
@@ -17,23 +19,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mbc_cli.model.select.trunk import TokenStates
+
 # Added to squared lengths, which are of order d: beyond a text's ends vectors are zero, and the gradient of a
 # plain norm explodes there.
 _SOFT = 1e-2
 
 
 @dataclass(frozen=True)
-class SelectionQuery:
+class LateInteractionQuery:
     """Questions as vectors to match: one per token and neighbour offset, and a weight per token.
 
-    ``vectors`` (offsets, B, S, d) of unit length; ``weights`` (B, S), zero on padding, summing to one.
+    ``vectors`` (offsets, B, S, d) of about unit length; ``weights`` (B, S), zero on padding, summing to one.
     """
 
     vectors: Tensor
     weights: Tensor
 
 
-class Selection(nn.Module):
+class LateInteraction(nn.Module):
     """Scores passages for questions."""
 
     def __init__(
@@ -60,16 +64,16 @@ class Selection(nn.Module):
             None if named_slots is None else nn.Parameter(torch.randn(named_slots, dimension) * 0.3)
         )
 
-    def encode(self, raw: Tensor, states: Tensor, attention_mask: Tensor) -> SelectionQuery:
-        """Raw embeddings and trunk states (B, S, D), mask (B, S), padded on the right -> what to look for."""
-        raw = raw * attention_mask[..., None]
+    def encode(self, question: TokenStates) -> LateInteractionQuery:
+        """Questions, padded on the right, as what to look for."""
+        raw, states = question.raw * question.mask[..., None], question.states
         shifted = torch.stack([_shift(raw, offset) for offset in self.offsets])
         vectors = torch.einsum("obsw,owd->obsd", shifted, self.query)
         vectors = vectors + torch.einsum("bsw,owd->obsd", states, self.query_context)
-        logits = self.weight(states)[..., 0].masked_fill(attention_mask == 0, -torch.inf)
-        return SelectionQuery(_unit(vectors.float()), logits.float().softmax(-1))
+        logits = self.weight(states)[..., 0].masked_fill(question.mask == 0, -torch.inf)
+        return LateInteractionQuery(_unit(vectors.float()), logits.float().softmax(-1))
 
-    def score_vectors(self, query: SelectionQuery, vectors: Tensor) -> Tensor:
+    def score_vectors(self, query: LateInteractionQuery, vectors: Tensor) -> Tensor:
         """Scores (B, N) of passages given as code-space vectors (N, T, C); differentiable, for training."""
         keys = torch.einsum("ntc,ocd->ontd", vectors.float(), self.key.float())
         keys = _unit(keys if self.slot_key is None else keys + self.slot_key)
@@ -79,7 +83,7 @@ class Selection(nn.Module):
             _add_shifted(total, match, offset, axis=-1)
         return self.log_scale.exp() * torch.einsum("bsn,bs->bn", total.amax(-1), query.weights)
 
-    def score_codes(self, query: SelectionQuery, codebooks: Tensor, codes: Tensor) -> Tensor:
+    def score_codes(self, query: LateInteractionQuery, codebooks: Tensor, codes: Tensor) -> Tensor:
         """The same scores (B, N) from codes (N, T, L) int64 and codebooks (L, G, K, C), by look-up alone."""
         keys = torch.einsum("lgkc,ocd->olgkd", codebooks.float(), self.key.float())
         if self.slot_key is not None:  # a table for each slot, with the slot's own part in the first level

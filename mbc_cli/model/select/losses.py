@@ -1,90 +1,44 @@
-"""The objective of select-then-read: answer, selection, salience and commitment, with a quantising schedule.
-
-Quantised from the first step such a model collapses; so it first learns with noise in the place of
-quantisation, then its codebooks are placed by k-means, then each slot is quantised with a probability that
-rises to one.
-"""
+"""What select-then-read learns beside the answers: which tokens and slots count, and to hold the answer."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mbc_cli.model.batches import TrainingBatch, TrainingLoss
-from mbc_cli.model.quantizer import QuantizerOutput
-from mbc_cli.model.select.memory_queue import text_identities
-from mbc_cli.model.select.relevance import relevance_loss
-from mbc_cli.model.select.salience import salience_loss
-
-if TYPE_CHECKING:
-    from mbc_cli.model.select.model import SelectMemoryModel
+from mbc_cli.model.batches import TrainingBatch
+from mbc_cli.model.llm.backbone import Backbone
+from mbc_cli.model.select.trunk import RawEmbeddings
 
 
-def select_loss(model: SelectMemoryModel, batch: TrainingBatch, progress: float) -> TrainingLoss:
-    """Answer NLL from the gold passage + the weighted losses of what leads to it, and the quantiser's.
+def salience_loss(salience: Tensor, batch: TrainingBatch) -> Tensor:
+    """Binary cross-entropy that ranks the tokens of documents by how likely a question needs them.
 
-    Selection is a cross-entropy over the batch's documents and a sample of recent ones. ``progress`` in
-    [0, 1] places this step in the quantising schedule. In evaluation mode nothing is drawn or remembered.
+    A token that an answer contains is wanted. One that a question of this passage contains is wanted as far
+    as other questions do not contain it: names are, "which" and "the" are not. ``salience`` (B, S) are
+    logits of the batch's document tokens.
     """
-    weights = model.config.loss
-    pooled = model.amortizer.pool(batch.document_ids, batch.document_mask)
-    salience = _salience_loss(pooled.salience, batch)
-    vectors = model.code_space.enter(pooled.vectors).float()
-    quantized, output = _quantize(model, vectors, progress)
-    question = model.encode_questions(batch.question_ids, batch.question_mask)
-    assert question.selection is not None
-
-    texts = text_identities(batch.document_ids, batch.document_mask)
-    negatives = (model.recent.sample if model.training else model.recent.first)(weights.negatives)
-    scores = model.selection.score_vectors(question.selection, torch.cat([quantized, negatives.vectors]))
-    # A document that was met before is no negative of itself.
-    own = texts[batch.question_document, None] == negatives.texts[None]
-    scores = scores.masked_fill(F.pad(own, (len(texts), 0)), -torch.inf)
-    selection = F.cross_entropy(scores, batch.question_document)
-    chosen = (scores.argmax(1) == batch.question_document).float().mean()
-
-    decoded = model.code_space.leave(quantized)
-    reading = model.reader.read_own(question, decoded, batch.question_document)
-    answer = model.answer_loss(reading.prefix, batch.answer_input_ids, batch.answer_mask, batch.answer_labels)
-    if model.training:
-        model.recent.add(quantized, texts)
-
-    parts = {"answer": answer, "selection": selection, "selected_right": chosen, "salience": salience}
-    total = answer + weights.selection * selection + weights.salience * salience
-    if reading.relevance is not None and pooled.slot_ids is not None:
-        slot_ids = pooled.slot_ids[batch.question_document]
-        parts["relevance"] = relevance_loss(reading.relevance, slot_ids, _wanted(batch))
-        total = total + weights.relevance * parts["relevance"]
-    if model.answer_head is not None and reading.latent is not None:
-        parts["answer_head"] = model.answer_head(reading.latent, batch.answer_labels)
-        # It shows the way at the beginning; in the end the LLM's own answers are what counts.
-        total = total + weights.answer_head * (1 - 0.7 * progress) * parts["answer_head"]
-    if output is not None:
-        parts |= {
-            "quantizer": output.loss,
-            "perplexity": output.perplexity,
-            "dead_codes": output.dead_codes,
-            "quantization_error": output.error,
-        }
-        total = total + output.loss
-    return TrainingLoss(total, {name: float(part.detach()) for name, part in parts.items()})
-
-
-def _salience_loss(salience: Tensor, batch: TrainingBatch) -> Tensor:
-    asked: list[Tensor] = []
-    mentioned: list[Tensor] = []
+    asked, mentioned = [], []
     for row in range(batch.document_ids.shape[0]):
         own = batch.question_document == row
         labels = batch.answer_labels[own]
         asked.append(labels[labels >= 0])
         mentioned.append(batch.question_ids[own][batch.question_mask[own] > 0])
-    return salience_loss(salience, batch.document_ids, batch.document_mask, asked, mentioned)
+    wanted = torch.zeros_like(salience)
+    everywhere = torch.cat([ids.unique() for ids in mentioned if len(ids)])
+    share = torch.bincount(everywhere, minlength=int(batch.document_ids.max()) + 1).float()
+    share = (share - 1).clamp_min(0) / max(1, len(mentioned) - 1)
+    for row, (answers, questions) in enumerate(zip(asked, mentioned, strict=True)):
+        ids = batch.document_ids[row]
+        rarity = torch.isin(ids, questions) * (1 - share[ids])
+        wanted[row] = torch.where(torch.isin(ids, answers), 1.0, rarity.clamp(0, 1))
+    loss = F.binary_cross_entropy_with_logits(salience.float(), wanted, reduction="none")
+    return (loss * batch.document_mask).sum() / batch.document_mask.sum()
 
 
-def _wanted(batch: TrainingBatch) -> list[Tensor]:
+def tokens_of_questions_and_answers(batch: TrainingBatch) -> list[Tensor]:
     """Per question, the token ids of itself and of its answer."""
     return [
         torch.cat([question[mask > 0], labels[labels >= 0]])
@@ -94,23 +48,50 @@ def _wanted(batch: TrainingBatch) -> list[Tensor]:
     ]
 
 
-def _quantize(
-    model: SelectMemoryModel, vectors: Tensor, progress: float
-) -> tuple[Tensor, QuantizerOutput | None]:
-    """Vectors as the reader gets them at this point of the schedule, and what the quantiser said."""
-    schedule = model.config.schedule
-    if model.config.quantizer.kind == "none":
-        return vectors, None
-    if not model.training:
-        output = model.quantize(vectors)
-        return (output.quantized, output) if model.has_codebooks else (vectors, None)
-    if progress < schedule.unquantized:
-        return vectors + schedule.noise * torch.randn_like(vectors), None
-    if not model.has_codebooks:
-        model.place_codebooks(vectors)
-    output = model.quantize(vectors)
-    if schedule.ramp == 0:
-        return output.quantized, output
-    share = min(1.0, 0.1 + 0.9 * (progress - schedule.unquantized) / schedule.ramp)
-    kept = torch.rand(vectors.shape[:2], device=vectors.device) < share
-    return torch.where(kept[..., None], output.quantized, vectors), output
+def relevance_loss(scores: Tensor, slot_ids: Tensor, wanted: list[Tensor]) -> Tensor:
+    """Binary cross-entropy: relevant are the slots whose token the question or its answer contains.
+
+    Args:
+        scores: logits (B, T).
+        slot_ids: the token that each slot stands for, (B, T) int64; -1 where it stands for none.
+        wanted: per question, the token ids of itself and its answer.
+    """
+    target = torch.stack([torch.isin(ids, own) for ids, own in zip(slot_ids, wanted, strict=True)])
+    loss = F.binary_cross_entropy_with_logits(scores, target.float(), reduction="none")
+    used = slot_ids >= 0
+    return (loss * used).sum() / used.sum().clamp_min(1)
+
+
+class AnswerHead(nn.Module):
+    """The tokens of the answer must be readable from the latent itself, through the LLM's raw embeddings.
+
+    Each latent vector names tokens; together they are a mixture. It tells the reader what to look for long
+    before the LLM has learned to make use of a prefix.
+    """
+
+    def __init__(self, backbone: Backbone, embeddings: RawEmbeddings) -> None:
+        super().__init__()
+        width = backbone.shape.hidden_size
+        self.vocabulary = backbone.shape.vocabulary
+        self._end = backbone.transformer.config.eos_token_id
+        self._embeddings = (embeddings,)  # registered by the amortizer
+        self.map = nn.Linear(width, width)
+        nn.init.eye_(self.map.weight)
+        nn.init.zeros_(self.map.bias)
+        # A vector equal to a token's embedding then has logit 15 for it.
+        self.scale = nn.Parameter(torch.tensor(15.0 / width))
+
+    def forward(self, latent: Tensor, labels: Tensor) -> Tensor:
+        """Mean negative log-likelihood of the answers' tokens, in nats.
+
+        ``latent`` (B, P, D); ``labels`` (B, S) are token ids, -100 outside the answer. The token that ends an
+        answer says nothing of what was read and does not count.
+        """
+        table = self._embeddings[0](torch.arange(self.vocabulary, device=latent.device)[None])[0]
+        chances = ((self.map(latent).float() @ table.T) * self.scale).log_softmax(-1)
+        ids = labels.clamp_min(0)[:, None].expand(-1, latent.shape[1], -1)
+        mixture = chances.gather(2, ids).logsumexp(1) - math.log(latent.shape[1])
+        counted = labels >= 0
+        if isinstance(self._end, int):
+            counted = counted & (labels != self._end)
+        return -(mixture * counted).sum() / counted.sum().clamp_min(1)

@@ -1,7 +1,12 @@
-"""The context vectors of the documents trained on last: negatives for selection, rows for k-means."""
+"""A queue of the context vectors of the documents trained on last: negatives for selection, rows for k-means.
+
+As in MoCo (arXiv 1911.05722) and cross-batch memory (arXiv 1912.06798), a loss then sees far more documents
+than a batch holds.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -51,7 +56,7 @@ class MemoryQueue(nn.Module):
         """Everything needed to continue."""
         return {name: value.clone() for name, value in self.named_buffers()}
 
-    def load_state(self, state: dict[str, Tensor]) -> None:
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Continue from what `state` returned."""
         for name, value in self.named_buffers():
             value.copy_(state[name])

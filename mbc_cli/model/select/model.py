@@ -1,101 +1,220 @@
-"""The memory model that selects passages for a question, then reads only those."""
+"""The memory model that selects passages for a question, then reads only those.
+
+question -> selection scores over codes -> the top k passages' decoded slots -> prefix -> LLM.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from mbc_cli.model.batches import TrainingBatch, TrainingLoss
-from mbc_cli.model.code_space import IdentityCodeSpace, ProjectedCodeSpace
-from mbc_cli.model.config import MemoryConfig
+from mbc_cli.model.bank import Bank, Reading
+from mbc_cli.model.batches import TokenBatch, TrainingBatch, TrainingLoss
+from mbc_cli.model.code_space import ProjectedCodeSpace
+from mbc_cli.model.config import SelectConfig
 from mbc_cli.model.llm.backbone import Backbone
 from mbc_cli.model.llm.prefix import Prefix
 from mbc_cli.model.memory_model import MemoryModel
-from mbc_cli.model.quantizer import PassThrough, VectorQuantizer
-from mbc_cli.model.select.answer_head import AnswerHead
-from mbc_cli.model.select.late_interaction import Selection
-from mbc_cli.model.select.losses import select_loss
-from mbc_cli.model.select.memory_queue import MemoryQueue
-from mbc_cli.model.select.reader import Reader
-from mbc_cli.model.select.salience import BackboneAmortizer
-from mbc_cli.model.whole_bank.aggregation import QuestionEncoding
+from mbc_cli.model.quantizer import PassThrough, QuantizerOutput, VectorQuantizer
+from mbc_cli.model.select.late_interaction import LateInteraction, LateInteractionQuery
+from mbc_cli.model.select.losses import (
+    AnswerHead,
+    relevance_loss,
+    salience_loss,
+    tokens_of_questions_and_answers,
+)
+from mbc_cli.model.select.memory_queue import MemoryQueue, text_identities
+from mbc_cli.model.select.pooling import BackboneAmortizer
+from mbc_cli.model.select.readers import Reader
+from mbc_cli.model.select.trunk import TokenStates
+
+
+class EncodedQuestion(NamedTuple):
+    """Questions as read, and as what to look for in the codes of passages."""
+
+    tokens: TokenStates
+    query: LateInteractionQuery
 
 
 class SelectMemoryModel(MemoryModel):
-    """question -> selection scores over codes -> the top k passages' decoded slots -> prefix -> LLM."""
+    """Scores every passage of a bank for a question, and reads the best."""
 
+    config: SelectConfig
     amortizer: BackboneAmortizer
     codebooks_placed: Tensor
 
     def __init__(
         self,
-        config: MemoryConfig,
+        config: SelectConfig,
         backbone: Backbone,
         *,
         amortizer: BackboneAmortizer,
-        code_space: IdentityCodeSpace | ProjectedCodeSpace,
+        code_space: ProjectedCodeSpace,
         quantizer: PassThrough | VectorQuantizer,
-        selection: Selection,
+        selection: LateInteraction,
         reader: Reader,
+        relevance_weight: float = 0.0,
         answer_head: AnswerHead | None = None,
+        answer_head_weight: float = 0.0,
     ) -> None:
         super().__init__(config, backbone, amortizer=amortizer, code_space=code_space, quantizer=quantizer)
         self.selection = selection
         self.reader = reader
+        self.relevance_weight = relevance_weight
         self.answer_head = answer_head
-        width = config.quantizer.code_dimension or backbone.shape.hidden_size
-        self.recent = MemoryQueue(config.loss.remembered, config.context_vectors, width)
+        self.answer_head_weight = answer_head_weight
+        self.queue = MemoryQueue(config.memory_queue.size, config.context_vectors, self.context_width)
         self.register_buffer("codebooks_placed", torch.zeros((), dtype=torch.bool))
+
+    # Reading.
+
+    def encode_questions(self, input_ids: Tensor, attention_mask: Tensor) -> EncodedQuestion:
+        """Encode questions (B, S), padded on the right, once for everything that is done with them."""
+        tokens = TokenStates(
+            raw=self.amortizer.embeddings(input_ids),
+            states=self.amortizer.trunk(input_ids, attention_mask, "question"),
+            mask=attention_mask,
+        )
+        return EncodedQuestion(tokens, self.selection.encode(tokens))
+
+    def score(self, question: EncodedQuestion, passages: Tensor) -> Tensor:
+        """Scores (B, N) float32 of passages: codes (N, T, L), by table look-up, or vectors (N, T, C)."""
+        if passages.is_floating_point():
+            return self.selection.score_vectors(question.query, passages)
+        if isinstance(self.quantizer, PassThrough):
+            raise ValueError("this model has quantizer.kind 'none' and keeps no codes to select by")
+        return self.selection.score_codes(question.query, self.quantizer.codebooks, passages)
+
+    def prefix(self, question: EncodedQuestion, passages: Tensor, scores: Tensor) -> Prefix:
+        """What B questions read in their passages (B, k, T, L or C) with scores (B, k), best first."""
+        decoded = self.decode(passages.flatten(0, 1)).unflatten(0, passages.shape[:2])
+        # How much each passage counts, where there is more than one.
+        log_weights = scores.float().log_softmax(1) if scores.shape[1] > 1 else None
+        return self.reader(question.tokens, decoded, log_weights)
+
+    def read(self, questions: TokenBatch, bank: Bank, k: int | None = None) -> Reading:
+        """The ``k`` best passages of each question; of equal scores the higher row comes first."""
+        question = self.encode_questions(questions.input_ids, questions.attention_mask)
+        scores = torch.empty(len(questions.input_ids), 0, device=self.device)
+        rows = scores.long()
+        for numbers, passages in bank.chunks():
+            scores = torch.cat([scores, self.score(question, passages)], dim=1)
+            rows = torch.cat([rows, numbers.expand(len(rows), -1)], dim=1)
+            scores, rows = _best(scores, rows, k or self.config.selection.top_k)
+        found = rows.shape[1]
+        return Reading(
+            rows=rows,
+            scores=scores,
+            prefix_length=self.reader.prefix_length(found, self.config.context_vectors),
+            prefix=(lambda: self.prefix(question, bank.take(rows), scores)) if found else None,
+        )
+
+    # Training. Quantised from the first step such a model collapses; so it first learns with noise in the
+    # place of quantisation, then its codebooks are placed by k-means, then each slot is quantised with a
+    # probability that rises to one.
+
+    def _objective(self, batch: TrainingBatch, progress: float) -> TrainingLoss:
+        """Answer NLL from the gold passage + the weighted losses of what leads to it, and the quantiser's.
+
+        Selection is a cross-entropy over the batch's documents and a sample of the queue's. ``progress`` in
+        [0, 1] places this step in the quantising schedule. In evaluation mode nothing is drawn or remembered.
+        """
+        weights = self.config.loss
+        pooled = self.amortizer.pool(batch.document_ids, batch.document_mask)
+        salience = salience_loss(pooled.salience, batch)
+        vectors = self.code_space.enter(pooled.vectors).float()
+        quantized, output = self._quantize_by_schedule(vectors, progress)
+        question = self.encode_questions(batch.question_ids, batch.question_mask)
+
+        texts = text_identities(batch.document_ids, batch.document_mask)
+        negatives = (self.queue.sample if self.training else self.queue.first)(
+            self.config.memory_queue.negatives
+        )
+        scores = self.score(question, torch.cat([quantized, negatives.vectors]))
+        # A document that was met before is no negative of itself.
+        itself = texts[batch.question_document, None] == negatives.texts[None]
+        scores = scores.masked_fill(F.pad(itself, (len(texts), 0)), -torch.inf)
+        selection = F.cross_entropy(scores, batch.question_document)
+        chosen = (scores.argmax(1) == batch.question_document).float().mean()
+
+        decoded = self.code_space.leave(quantized)
+        reading = self.reader.read_own(question.tokens, decoded, batch.question_document)
+        answer = self.answer_loss(
+            reading.prefix, batch.answer_input_ids, batch.answer_mask, batch.answer_labels
+        )
+        if self.training:
+            self.queue.add(quantized, texts)
+
+        parts = {"answer": answer, "selection": selection, "selected_right": chosen, "salience": salience}
+        total = answer + weights.selection * selection + weights.salience * salience
+        if reading.relevance is not None and pooled.slot_ids is not None:
+            slot_ids = pooled.slot_ids[batch.question_document]
+            wanted = tokens_of_questions_and_answers(batch)
+            parts["relevance"] = relevance_loss(reading.relevance, slot_ids, wanted)
+            total = total + self.relevance_weight * parts["relevance"]
+        if self.answer_head is not None and reading.latent is not None:
+            parts["answer_head"] = self.answer_head(reading.latent, batch.answer_labels)
+            # It shows the way at the beginning; in the end the LLM's own answers are what counts.
+            total = total + self.answer_head_weight * (1 - 0.7 * progress) * parts["answer_head"]
+        if output is not None:
+            parts |= output.figures()
+            total = total + output.loss
+        return TrainingLoss.of(total, parts)
+
+    def _quantize_by_schedule(
+        self, vectors: Tensor, progress: float
+    ) -> tuple[Tensor, QuantizerOutput | None]:
+        """Vectors as the reader gets them at this point of the schedule, and what the quantiser said."""
+        quantizer = self.config.quantizer
+        if quantizer.kind == "none":
+            return vectors, None
+        if not self.training:
+            output = self.quantize(vectors)
+            return (output.quantized, output) if self.has_codebooks else (vectors, None)
+        schedule = quantizer.schedule
+        if progress < schedule.unquantized:
+            return vectors + schedule.noise * torch.randn_like(vectors), None
+        if not self.has_codebooks:
+            self.place_codebooks(vectors)
+        output = self.quantize(vectors)
+        if schedule.ramp == 0:
+            return output.quantized, output
+        share = min(1.0, 0.1 + 0.9 * (progress - schedule.unquantized) / schedule.ramp)
+        kept = torch.rand(vectors.shape[:2], device=vectors.device) < share
+        return torch.where(kept[..., None], output.quantized, vectors), output
 
     @property
     def has_codebooks(self) -> bool:
-        return isinstance(self.quantizer, PassThrough) or bool(self.codebooks_placed)
+        return self.config.quantizer.kind == "none" or bool(self.codebooks_placed)
 
     def place_codebooks(self, vectors: Tensor) -> None:
-        """Place the codes by k-means over the recent documents' context vectors and ``vectors`` (B, T, C)."""
-        self.quantizer.initialise_from(torch.cat([self.recent.filled.vectors, vectors.detach()]))
+        """Place the codes by k-means over the queue's context vectors and ``vectors`` (B, T, C)."""
+        self.quantizer.initialise_from(torch.cat([self.queue.filled.vectors, vectors.detach()]))
         self.codebooks_placed.fill_(True)
 
     def finish_training(self) -> None:
         """Place the codebooks, should training have stopped before its schedule did."""
-        recent = self.recent.filled.vectors
-        if not self.has_codebooks and len(recent):
-            self.place_codebooks(recent[:0])
+        queued = self.queue.filled.vectors
+        if not self.has_codebooks and len(queued):
+            self.place_codebooks(queued[:0])
         super().finish_training()
 
-    def encode_questions(self, input_ids: Tensor, attention_mask: Tensor) -> QuestionEncoding:
-        raw = self.amortizer.embeddings(input_ids)
-        states = self.amortizer.trunk(input_ids, attention_mask, "question")
-        return QuestionEncoding(
-            self.reader.question_vectors(raw, states, attention_mask),
-            self.selection.encode(raw, states, attention_mask),
-        )
+    def training_state(self) -> dict[str, Tensor]:
+        """The queue: every process has its own."""
+        return self.queue.state()
 
-    def select(self, question: QuestionEncoding, codes: Tensor) -> Tensor:
-        """Scores (B, N) float32 of passages with codes (N, T, L) int64, by table look-up."""
-        assert question.selection is not None
-        if isinstance(self.quantizer, PassThrough):
-            raise ValueError("this model has quantizer.kind 'none' and keeps no codes to select by")
-        return self.selection.score_codes(question.selection, self.quantizer.codebooks, codes)
-
-    def selected_prefix(self, question: QuestionEncoding, codes: Tensor, scores: Tensor) -> Prefix:
-        """What questions read in their passages: codes (B, k, T, L) int64 with scores (B, k), best first."""
-        batch, passages = codes.shape[:2]
-        vectors = self.decode(codes.flatten(0, 1)).unflatten(0, (batch, passages))
-        return self.reader(question, vectors, _log_weights(scores))
-
-    def read_vectors(self, question: QuestionEncoding, vectors: Tensor, scores: Tensor) -> Prefix:
-        """The same from vectors (B, k, T, C), quantised or not, with scores (B, k), best first."""
-        batch, passages = vectors.shape[:2]
-        decoded = self.code_space.leave(vectors.flatten(0, 1)).unflatten(0, (batch, passages))
-        return self.reader(question, decoded, _log_weights(scores))
-
-    def training_loss(self, batch: TrainingBatch, progress: float = 0.0) -> TrainingLoss:
-        if not 0 <= progress <= 1:
-            raise ValueError(f"progress is {progress}: it must lie in [0, 1]")
-        return select_loss(self, batch, progress)
+    def load_training_state(self, state: Mapping[str, Tensor]) -> None:
+        self.queue.load_state(state)
 
 
-def _log_weights(scores: Tensor) -> Tensor | None:
-    """How much each of a question's passages counts, (B, k); None where there is but one."""
-    return scores.float().log_softmax(1) if scores.shape[1] > 1 else None
+def _best(scores: Tensor, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The ``k`` best of scores and rows (B, n), best first; of equal scores the higher row comes first."""
+    # Not topk, which leaves the order of equals open: passages may have equal codes.
+    order = torch.argsort(rows, dim=1, descending=True)
+    best = scores.gather(1, order).sort(dim=1, descending=True, stable=True).indices[:, :k]
+    order = order.gather(1, best)
+    return scores.gather(1, order), rows.gather(1, order)

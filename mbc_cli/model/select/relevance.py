@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mbc_cli.model.select.trunk import TokenStates
+
 WIDTH, KERNEL, MATCHES = 64, 5, 4
 # Features of order one; a cosine of unrelated words is near zero.
 _CONTRAST = 4.0
@@ -37,10 +39,14 @@ class SlotRelevance(nn.Module):
         nn.init.zeros_(self.score.weight)
         nn.init.zeros_(self.score.bias)
 
-    def question_vectors(self, raw: Tensor, states: Tensor, attention_mask: Tensor) -> Tensor:
-        """Raw embeddings scaled by how much each token matters: (B, S, D) from (B, S, D); zero on padding."""
-        vectors: Tensor = raw * (2 * self.importance(states).sigmoid()) * attention_mask[..., None]
-        return vectors
+    def of_passages(self, question: TokenStates, vectors: Tensor) -> Tensor:
+        """Logits (B, k, T) float32 of how relevant the slots of passages (B, k, T, D) are to B questions."""
+        asked = self.question_vectors(question).repeat_interleave(vectors.shape[1], dim=0)
+        return self(asked, vectors.flatten(0, 1)).unflatten(0, vectors.shape[:2])
+
+    def question_vectors(self, question: TokenStates) -> Tensor:
+        """Raw embeddings scaled by how much each token matters, (B, S, D); zero on padding."""
+        return question.raw * (2 * self.importance(question.states).sigmoid()) * question.mask[..., None]
 
     def forward(self, question: Tensor, vectors: Tensor) -> Tensor:
         """Logits (B, T) float32 of how relevant slots (B, T, D) are to questions (B, S, D)."""
@@ -49,8 +55,7 @@ class SlotRelevance(nn.Module):
         x = self.slot(vectors) + self.match(_CONTRAST * _matches(question, vectors)) + asked[:, None]
         for block in self.blocks:
             x = block(x)
-        scores: Tensor = self.score(self.norm(x))[..., 0].float()
-        return scores
+        return self.score(self.norm(x))[..., 0].float()
 
 
 class _Block(nn.Module):
@@ -62,8 +67,7 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         around = self.around(self.norm(x).transpose(1, 2)).transpose(1, 2)
-        moved: Tensor = x + self.leave(F.gelu(around))
-        return moved
+        return x + self.leave(F.gelu(around))
 
 
 def _matches(question: Tensor, vectors: Tensor) -> Tensor:
@@ -81,17 +85,3 @@ def _matches(question: Tensor, vectors: Tensor) -> Tensor:
     three = (before + alone + after) / 3
     five = (before2 + before + alone + after + after2) / 5
     return torch.stack([match.amax(1) for match in (alone, pair, three, five)], dim=-1)
-
-
-def relevance_loss(scores: Tensor, slot_ids: Tensor, wanted: list[Tensor]) -> Tensor:
-    """Binary cross-entropy: relevant are the slots whose token the question or its answer contains.
-
-    Args:
-        scores: logits (B, T).
-        slot_ids: the token that each slot stands for, (B, T) int64; -1 where it stands for none.
-        wanted: per question, the token ids of itself and its answer.
-    """
-    target = torch.stack([torch.isin(ids, own) for ids, own in zip(slot_ids, wanted, strict=True)])
-    loss = F.binary_cross_entropy_with_logits(scores, target.float(), reduction="none")
-    used = slot_ids >= 0
-    return (loss * used).sum() / used.sum().clamp_min(1)

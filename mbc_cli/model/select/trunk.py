@@ -7,6 +7,7 @@ own space from the first step of training. Documents and questions share one tru
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -17,6 +18,15 @@ from mbc_cli.model.llm.backbone import Backbone
 
 TextType = Literal["document", "question"]
 _TYPES: dict[TextType, int] = {"document": 0, "question": 1}
+
+
+@dataclass(frozen=True)
+class TokenStates:
+    """Texts as read: raw embeddings and states of their tokens, (B, S, D), and the mask (B, S)."""
+
+    raw: Tensor
+    states: Tensor
+    mask: Tensor
 
 
 class RawEmbeddings(nn.Module):
@@ -51,7 +61,7 @@ class RawEmbeddings(nn.Module):
         return self._backbone[0].transformer.get_input_embeddings()(input_ids).detach().float()
 
     def restore(self, normalised: Tensor) -> Tensor:
-        """The inverse up to each token's own length: vectors of unit size -> the LLM's embedding space."""
+        """The inverse up to each token's own length: unit root mean square -> the LLM's embedding space."""
         return normalised * self.size + self.mean
 
 

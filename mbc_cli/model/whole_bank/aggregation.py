@@ -17,24 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mbc_cli.model.select.late_interaction import SelectionQuery
-
 
 @dataclass(frozen=True)
-class QuestionEncoding:
-    """A question as vectors; callers pass it on and do not look inside.
-
-    ``reading`` (B, n, D) attends to what is read, the whole bank or the selected passages, or tells which of
-    their slots are relevant; None where the LLM reads by itself. ``selection`` scores passages; None where
-    all are read.
-    """
-
-    reading: Tensor | None
-    selection: SelectionQuery | None = None
-
-
-@dataclass(frozen=True)
-class Bank:
+class WeightedVectors:
     """The vectors that the questions of a batch attend to: (n, D) for all of them or (B, n, D) for each.
 
     ``log_counts``, (n,) or (B, n) float32, says how often each stands in the bank, None once each. A bias
@@ -90,7 +75,7 @@ class CrossAttentionBlock(nn.Module):
             nn.Linear(width, feed_forward), nn.GELU(), nn.Linear(feed_forward, width)
         )
 
-    def forward(self, x: Tensor, bank: Bank) -> Tensor:
+    def forward(self, x: Tensor, bank: WeightedVectors) -> Tensor:
         x = x + self.attention(self.norm_query(x), self.norm_bank(bank.vectors), bank.log_counts)
         return x + self.feed_forward(self.norm_feed_forward(x))
 
@@ -105,9 +90,7 @@ class Aggregator(nn.Module):
             CrossAttentionBlock(width, heads, head_dimension, feed_forward) for _ in range(blocks)
         )
 
-    def forward(self, question: QuestionEncoding, bank: Bank) -> Tensor:
-        x = question.reading
-        assert x is not None
+    def forward(self, question: Tensor, bank: WeightedVectors) -> Tensor:
         for block in self.blocks:
-            x = block(x, bank)
-        return x
+            question = block(question, bank)
+        return question

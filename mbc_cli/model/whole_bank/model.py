@@ -5,32 +5,40 @@ question -> question encoder -> aggregator (reads decoded codes) -> modulation -
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from functools import partial
+from pathlib import Path
 
-from mbc_cli.model.batches import TrainingBatch, TrainingLoss, whole_bank_loss
+import torch
+from torch import Tensor
+
+from mbc_cli.model.bank import Bank, Reading
+from mbc_cli.model.batches import TokenBatch, TrainingBatch, TrainingLoss
 from mbc_cli.model.code_space import IdentityCodeSpace, ProjectedCodeSpace
-from mbc_cli.model.config import MemoryConfig
+from mbc_cli.model.config import WholeBankConfig
 from mbc_cli.model.llm.backbone import Backbone
 from mbc_cli.model.llm.prefix import Prefix
 from mbc_cli.model.memory_model import MemoryModel
 from mbc_cli.model.quantizer import PassThrough, VectorQuantizer
-from mbc_cli.model.whole_bank.aggregation import Aggregator, Bank, QuestionEncoding
+from mbc_cli.model.whole_bank.aggregation import Aggregator, WeightedVectors
 from mbc_cli.model.whole_bank.modulation import Modulation
+from mbc_cli.model.whole_bank.t5_encoder import T5SlotEncoder
 
 
 class WholeBankMemoryModel(MemoryModel):
     """question -> attention over all codes -> latent slots -> prefix -> LLM."""
 
+    config: WholeBankConfig
+    amortizer: T5SlotEncoder
+
     def __init__(
         self,
-        config: MemoryConfig,
+        config: WholeBankConfig,
         backbone: Backbone,
         *,
-        amortizer: nn.Module,
+        amortizer: T5SlotEncoder,
         code_space: IdentityCodeSpace | ProjectedCodeSpace,
         quantizer: PassThrough | VectorQuantizer,
-        question_encoder: nn.Module,
+        question_encoder: T5SlotEncoder,
         aggregator: Aggregator,
         modulation: Modulation,
     ) -> None:
@@ -39,39 +47,71 @@ class WholeBankMemoryModel(MemoryModel):
         self.aggregator = aggregator
         self.modulation = modulation
 
-    def encode_questions(self, input_ids: Tensor, attention_mask: Tensor) -> QuestionEncoding:
-        return QuestionEncoding(self.question_encoder(input_ids, attention_mask))
+    def encode_questions(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Questions (B, S), padded on the right, as the slots (B, T, D) that attend to the bank."""
+        return self.question_encoder(input_ids, attention_mask)
 
-    def bank_from_counts(self, counts: Tensor) -> Bank:
+    def read(self, questions: TokenBatch, bank: Bank, k: int | None = None) -> Reading:
+        """What questions find in all of ``bank``. Raises ValueError if ``k`` is given: nothing is ranked."""
+        if k is not None:
+            raise ValueError(f"k is {k}, but a model that reads the whole bank cannot rank its passages")
+        none = torch.empty(len(questions.input_ids), 0, device=self.device)
+        attended = self._attended(bank)
+        return Reading(
+            rows=none.long(),
+            scores=none,
+            prefix_length=self.modulation.prefix_tokens,
+            prefix=None if attended is None else partial(self._prefix_of, questions, attended),
+        )
+
+    def _attended(self, bank: Bank) -> WeightedVectors | None:
+        """All of a bank as vectors (n, D): from its counts, or where it keeps none from its passages."""
+        counts = bank.counts()
+        if counts is not None:
+            return self.attended_by_counts(counts) if bool(counts.any()) else None
+        decoded = [self.decode(passages).flatten(0, 1) for _, passages in bank.chunks()]
+        return WeightedVectors(torch.cat(decoded)) if decoded else None
+
+    def attended_by_counts(self, counts: Tensor) -> WeightedVectors:
         """The bank whose codes occur ``counts`` (T, 1, K) times: at most T K vectors at any size.
 
         Raises ValueError for counts of another shape, or if all are zero.
         """
-        codebook = self.config.quantizer
-        expected = (self.config.context_vectors, codebook.levels, codebook.codes)
+        quantizer = self.config.quantizer
+        if quantizer.kind == "none":
+            raise ValueError("this model has quantizer.kind 'none' and reads no counts of codes")
+        expected = (self.config.context_vectors, 1, quantizer.codebook_size)
         if tuple(counts.shape) != expected:
             raise ValueError(f"counts have shape {tuple(counts.shape)}, expected (T, L, K) = {expected}")
         occurrences = counts[:, 0]
-        if codebook.codebook == "shared" and not self.code_space.slots_differ:
+        if quantizer.codebook == "shared" and not self.code_space.slots_differ:
             occurrences = occurrences.sum(0, keepdim=True)
         slots, codes = occurrences.shape
         every_code = torch.arange(codes, device=counts.device)[:, None, None].expand(-1, slots, 1)
         vectors = self.decode(every_code).transpose(0, 1)  # (slots, K, D)
         present = occurrences > 0
-        return Bank(vectors[present], occurrences[present].to(torch.float32).log())
+        return WeightedVectors(vectors[present], occurrences[present].to(torch.float32).log())
 
-    def whole_bank_prefix(self, question: QuestionEncoding, counts: Tensor) -> Prefix:
-        """What questions read in the whole bank, given how often each code occurs in it: (T, 1, K) int64."""
-        return self._prefix(question, self.bank_from_counts(counts))
+    def _prefix_of(self, questions: TokenBatch, attended: WeightedVectors) -> Prefix:
+        return self.prefix(self.encode_questions(questions.input_ids, questions.attention_mask), attended)
 
-    def prefix_from_vectors(self, question: QuestionEncoding, vectors: Tensor) -> Prefix:
-        """The same from the quantised vectors (M, T, C) of the M documents of a bank, for training."""
-        return self._prefix(question, Bank(self.code_space.leave(vectors).flatten(0, 1)))
+    def prefix(self, question: Tensor, attended: WeightedVectors) -> Prefix:
+        """What questions (B, T, D) read, as P tokens in every layer."""
+        return self.modulation(self.aggregator(question, attended))
 
-    def _prefix(self, question: QuestionEncoding, bank: Bank) -> Prefix:
-        return self.modulation(self.aggregator(question, bank))
+    def _objective(self, batch: TrainingBatch, progress: float) -> TrainingLoss:
+        """Answer NLL plus the quantiser's loss, the bank being all documents of the batch (MBC equation 5).
 
-    def training_loss(self, batch: TrainingBatch, progress: float = 0.0) -> TrainingLoss:
-        if not 0 <= progress <= 1:
-            raise ValueError(f"progress is {progress}: it must lie in [0, 1]")
-        return whole_bank_loss(self, batch)
+        The quantiser's loss has the weight 1 of the paper.
+        """
+        vectors = self.encode_documents(batch.document_ids, batch.document_mask)
+        quantized = self.quantize(vectors)
+        question = self.encode_questions(batch.question_ids, batch.question_mask)
+        bank = WeightedVectors(self.decode(quantized.quantized).flatten(0, 1))
+        prefix = self.prefix(question, bank)
+        answer = self.answer_loss(prefix, batch.answer_input_ids, batch.answer_mask, batch.answer_labels)
+        return TrainingLoss.of(answer + quantized.loss, {"answer": answer} | quantized.figures())
+
+    def save_architectures(self, directory: Path) -> None:
+        for name, encoder in (("document_t5", self.amortizer), ("question_t5", self.question_encoder)):
+            encoder.t5_config.save_pretrained(str(directory / name))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -10,19 +12,23 @@ from mbc_cli.model.llm.backbone import BackboneShape
 from mbc_cli.model.llm.prefix import Prefix
 from mbc_cli.model.per_slot import PerSlotLayerNorm, PerSlotLinear
 
+LatentOverflow = Literal["average", "truncate"]
 
-def spread_slots(latent: Tensor, slots: int) -> Tensor:
-    """Spread T latent vectors (B, T, D) over any number of slots: (B, slots, D).
+
+def spread_slots(latent: Tensor, slots: int, overflow: LatentOverflow = "average") -> Tensor:
+    """Spread T latent vectors (B, T, D) over any number of prefix slots: (B, slots, D).
 
     With at least T slots every vector is repeated, the first ``slots % T`` once more than the rest. With
-    fewer, each slot gets the mean of its share of neighbouring vectors, so that none is lost (the published
-    code does not cover this case).
+    fewer, ``truncate`` gives the first vectors a slot each and drops the rest, as the published code does;
+    ``average`` gives each slot the mean of its share of neighbouring vectors, so that none is lost.
     """
     vectors = latent.shape[1]
     if slots >= vectors:
         copies = torch.full((vectors,), slots // vectors, device=latent.device)
         copies[: slots % vectors] += 1
         return latent.repeat_interleave(copies, dim=1, output_size=slots)
+    if overflow == "truncate":
+        return latent[:, :slots]
     return F.adaptive_avg_pool1d(latent.transpose(1, 2), slots).transpose(1, 2)
 
 
@@ -34,10 +40,17 @@ class Modulation(nn.Module):
     """
 
     def __init__(
-        self, shape: BackboneShape, prefix_tokens: int, hidden: int, to_kv: nn.Module | None = None
+        self,
+        shape: BackboneShape,
+        prefix_tokens: int,
+        hidden: int,
+        *,
+        overflow: LatentOverflow = "average",
+        to_kv: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.shape = shape
+        self.overflow = overflow
         self.prefix_tokens = prefix_tokens
         self.slots = prefix_tokens * shape.layers * 2
         width = shape.hidden_size
@@ -51,7 +64,7 @@ class Modulation(nn.Module):
 
     def forward(self, latent: Tensor) -> Prefix:
         """Latent (B, T, D) -> prefix (layers, 2, B, kv_heads, P, head_dim)."""
-        x = spread_slots(latent, self.slots)
+        x = spread_slots(latent, self.slots, self.overflow)
         x = self.to_kv(x + self.leave(F.gelu(self.enter(self.norm(x)))))
         shape = self.shape
         x = x.reshape(-1, self.prefix_tokens, shape.layers, 2, shape.kv_heads, shape.head_dim)
