@@ -48,7 +48,7 @@ def test_a_whole_bank_answer_reads_the_histogram_of_all_stored_codes(memory: Mem
     prompt = memory.tokenizers.encode_prompts(QUESTIONS[:1])
     with torch.inference_mode():
         encoding = memory.model.encode_questions(question.input_ids, question.attention_mask)
-        prefix = memory.model.whole_bank_prefix(encoding, torch.from_numpy(counts))
+        prefix = memory.model.prefix(encoding, memory.model.attended_by_counts(torch.from_numpy(counts)))
         tokens = memory.model.generate(
             prefix, prompt.input_ids, prompt.attention_mask, stop_tokens=memory.tokenizers.stop_tokens
         )

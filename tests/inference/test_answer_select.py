@@ -28,7 +28,7 @@ def scores_by_hand(memory: Memory) -> tuple[np.ndarray, list[tuple[str, int]]]:
     question = memory.tokenizers.encode_questions(QUESTIONS)
     with torch.inference_mode():
         encoding = memory.model.encode_questions(question.input_ids, question.attention_mask)
-        scores = memory.model.select(encoding, torch.from_numpy(snapshot.codes(rows).astype(np.int64)))
+        scores = memory.model.score(encoding, torch.from_numpy(snapshot.codes(rows).astype(np.int64)))
     return scores.numpy(), [(passage.document_id, passage.index) for passage in snapshot.passages(rows)]
 
 
@@ -72,7 +72,7 @@ def test_the_answer_is_what_the_model_reads_in_its_sources(select_memory: Memory
     with torch.inference_mode():
         encoding = model.encode_questions(question.input_ids, question.attention_mask)
         codes = torch.from_numpy(snapshot.codes(rows).astype(np.int64))[None]
-        prefix = model.selected_prefix(encoding, codes, torch.tensor([[s.score for s in answer.sources]]))
+        prefix = model.prefix(encoding, codes, torch.tensor([[s.score for s in answer.sources]]))
         tokens = model.generate(
             prefix, prompt.input_ids, prompt.attention_mask, stop_tokens=tokenizers.stop_tokens
         )
