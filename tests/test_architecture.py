@@ -74,6 +74,15 @@ def test_nothing_imports_click_which_typer_carries_itself() -> None:
         assert within(set(imports(path)), "click", "typer._click") == set(), path
 
 
+def test_contributing_draws_the_tree_as_it_is() -> None:
+    text = (ROOT / "docs" / "CONTRIBUTING.md").read_text()
+    drawn = text.partition("mbc_cli/\n")[2].partition("\nstore/")[0]
+    named = [name for line in drawn.splitlines() for name in line[:26].split() if line[2:3].strip()]
+    unnamed = {"__init__.py", "__main__.py", "py.typed", "__pycache__"}
+    there = {path.name for path in (ROOT / "mbc_cli").iterdir()}
+    assert {name.rstrip("/") for name in named} == there - unnamed
+
+
 def test_only_output_writes_to_stdout_and_stderr() -> None:
     found = []
     for path in sources("mbc_cli", "store/mbc_store"):
