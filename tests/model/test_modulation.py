@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mbc_cli.model.llm.backbone import BackboneShape
-from mbc_cli.model.whole_bank.modulation import Modulation, spread_slots
+from mbc_cli.model.whole_bank.modulation import LatentOverflow, Modulation, spread_slots
 
 WIDTH = 12
 
@@ -20,9 +20,18 @@ WIDTH = 12
         (4, 4, [0, 1, 2, 3]),
     ],
 )
-def test_vectors_are_repeated_in_order(vectors: int, slots: int, expected: list[int]) -> None:
+@pytest.mark.parametrize("overflow", ["average", "truncate"])
+def test_vectors_are_repeated_in_order(
+    vectors: int, slots: int, expected: list[int], overflow: LatentOverflow
+) -> None:
     latent = torch.randn(2, vectors, WIDTH)
-    assert torch.equal(spread_slots(latent, slots), latent[:, expected])
+    assert torch.equal(spread_slots(latent, slots, overflow), latent[:, expected])
+
+
+@pytest.mark.parametrize(("vectors", "slots"), [(6, 4), (24, 8), (7, 1)])
+def test_truncating_gives_the_first_vectors_a_slot_each_and_drops_the_rest(vectors: int, slots: int) -> None:
+    latent = torch.randn(2, vectors, WIDTH)
+    assert torch.equal(spread_slots(latent, slots, "truncate"), latent[:, :slots])
 
 
 @pytest.mark.parametrize(("vectors", "slots"), [(6, 4), (24, 8), (7, 1)])

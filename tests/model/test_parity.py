@@ -126,3 +126,42 @@ def test_it_trains_to_the_published_losses_usage_and_codebook(published: Publish
     assert published.difference("train_losses_adam_lr1e-3", torch.stack(losses)) < 1e-3
     assert published.difference("ema_cluster_size_after_4_steps", model.quantizer.usage[0, 0]) < TOLERANCE
     assert published.difference("codebook_after_4_steps", model.quantizer.codebooks[0, 0]) < TOLERANCE
+
+
+@pytest.mark.parametrize("vectors", ["below", "equal", "above"])
+def test_a_checkpoint_of_any_number_of_context_vectors_modulates_by_the_published_rule(
+    published: Published, vectors: str
+) -> None:
+    """Stated once more in plain steps from the published tensors: slot by slot, with one vector each."""
+    layers = int(published.dimensions["num_hidden_layers"])
+    slots = 2 * layers  # P = 1
+    count = {"below": layers, "equal": slots, "above": slots + 3}[vectors]
+    checkpoint = published.resized(count)
+    model = published.model(checkpoint)
+    assert (model.config.context_vectors, model.config.modulation.prefix_tokens) == (count, 1)
+
+    latent = batch_latent(model, published)
+    assert latent.shape[1] == count
+    states = model.modulation(latent).states
+
+    source = [vector for vector in range(count) for _ in range(slots // count + (vector < slots % count))]
+    assert (
+        source
+        == {
+            "below": [vector for vector in range(layers) for _ in range(2)],
+            "equal": list(range(slots)),
+            "above": list(range(slots)),  # the rest is dropped
+        }[vectors]
+    )
+    for slot in range(slots):
+        net = {
+            part: checkpoint["state_dict"][f"token_SA.mlp_layers.{slot}.net.{part}"]
+            for part in ("0.weight", "0.bias", "1.weight", "1.bias", "4.weight", "4.bias")
+        }
+        x = latent[:, source[slot]]
+        inner = F.layer_norm(x, x.shape[-1:], net["0.weight"], net["0.bias"])
+        inner = F.gelu(F.linear(inner, net["1.weight"], net["1.bias"]))
+        expected = x + F.linear(inner, net["4.weight"], net["4.bias"])
+        layer, value = divmod(slot, 2)
+        given = states[layer, value, :, :, 0].flatten(1)  # (batch, heads x head_dim)
+        assert torch.allclose(given, expected, atol=TOLERANCE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -43,9 +44,36 @@ class Published:
             json.loads((directory / "config.json").read_text()),
         )
 
-    def model(self) -> WholeBankMemoryModel:
-        """A fresh model with the published weights."""
-        checkpoint = read_checkpoint(self.directory / "reference.pt")
+    def checkpoint(self) -> dict[str, dict[str, Tensor]]:
+        """The published weights under their published names."""
+        return read_checkpoint(self.directory / "reference.pt")
+
+    def resized(self, vectors: int) -> dict[str, dict[str, Tensor]]:
+        """The published weights as if trained with ``vectors`` context vectors and one prefix token.
+
+        More of them than there were are like those there were, but for a random part of their prompts.
+        """
+        layers, trained = (
+            int(self.dimensions["num_hidden_layers"]),
+            int(self.dimensions["num_virtual_tokens"]),
+        )
+        kept: dict[str, Tensor] = {}
+        for name, value in self.checkpoint()["state_dict"].items():
+            slotted = re.match(r"(mlps|aggregator\.mlps|token_SA\.mlp_layers)\.(\d+)\.", name)
+            if name.endswith("learnable_prompts"):
+                torch.manual_seed(vectors)
+                prompts = value[:, torch.arange(vectors) % trained]
+                kept[name] = prompts + 0.3 * torch.randn_like(prompts)
+            elif slotted is None or (slotted[1] == "token_SA.mlp_layers" and int(slotted[2]) < 2 * layers):
+                kept[name] = value
+            elif slotted[1] != "token_SA.mlp_layers":
+                for slot in range(int(slotted[2]), vectors, trained):
+                    kept[name.replace(f".{slotted[2]}.", f".{slot}.", 1)] = value
+        return {"state_dict": kept, "lora_state_dict": self.checkpoint()["lora_state_dict"]}
+
+    def model(self, checkpoint: dict[str, dict[str, Tensor]] | None = None) -> WholeBankMemoryModel:
+        """A fresh model with the published weights, or with ``checkpoint``'s."""
+        checkpoint = checkpoint or self.checkpoint()
         base = str(self.directory / "base_lm")
         config = infer_config(
             checkpoint,

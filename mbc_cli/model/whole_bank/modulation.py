@@ -18,18 +18,16 @@ LatentOverflow = Literal["average", "truncate"]
 def spread_slots(latent: Tensor, slots: int, overflow: LatentOverflow = "average") -> Tensor:
     """Spread T latent vectors (B, T, D) over any number of prefix slots: (B, slots, D).
 
-    With at least T slots every vector is repeated, the first ``slots % T`` once more than the rest. With
-    fewer, ``truncate`` gives the first vectors a slot each and drops the rest, as the published code does;
-    ``average`` gives each slot the mean of its share of neighbouring vectors, so that none is lost.
+    Every vector is repeated, the first ``slots % T`` once more than the rest. With fewer slots than vectors
+    that leaves the first vectors a slot each and the rest none, as in the published code (``truncate``);
+    ``average`` then gives each slot the mean of its share of neighbouring vectors, so that none is lost.
     """
     vectors = latent.shape[1]
-    if slots >= vectors:
-        copies = torch.full((vectors,), slots // vectors, device=latent.device)
-        copies[: slots % vectors] += 1
-        return latent.repeat_interleave(copies, dim=1, output_size=slots)
-    if overflow == "truncate":
-        return latent[:, :slots]
-    return F.adaptive_avg_pool1d(latent.transpose(1, 2), slots).transpose(1, 2)
+    if slots < vectors and overflow == "average":
+        return F.adaptive_avg_pool1d(latent.transpose(1, 2), slots).transpose(1, 2)
+    copies = torch.full((vectors,), slots // vectors, device=latent.device)
+    copies[: slots % vectors] += 1
+    return latent.repeat_interleave(copies, dim=1, output_size=slots)
 
 
 class Modulation(nn.Module):
