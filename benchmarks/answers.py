@@ -44,13 +44,13 @@ TRAINING_DOCUMENTS, VALIDATION_DOCUMENTS, TEST_QUESTIONS = 30_000, 400, 500
 PUBLISHED: dict[str, Any] = {
     # The published network and its sizes but for the widths, which are the small LLM's.
     "model": {
+        "method": "whole-bank",
         "context_vectors": 12,
-        "amortization": {"kind": "t5", "document_t5": "{t5}", "question_t5": "{t5}", "document_tokens": 96},
-        "quantizer": {"kind": "vq", "codebook": "shared", "codes": 512, "decay": 0.9},
-        "aggregation": {"kind": "whole-bank", "blocks": 4, "heads": 4, "head_dimension": 32},
-        "modulation": {"kind": "slots", "prefix_tokens": 2, "hidden": 128},
-        "loss": {},
-        "schedule": {},
+        "amortization": {"document_t5": "{t5}", "question_t5": "{t5}", "document_tokens": 96},
+        "quantizer": {"kind": "vq", "codebook": "shared", "codebook_size": 512, "decay": 0.9},
+        "aggregation": {"blocks": 4, "heads": 4, "head_dimension": 32},
+        "modulation": {"prefix_tokens": 2, "hidden": 128},
+        **dict.fromkeys(("pooling", "selection", "reading", "loss", "memory_queue")),
     },
     "training": {"select_by": "loss"},
 }
@@ -68,7 +68,7 @@ class Test:
 
 @dataclass(frozen=True)
 class Variant:
-    """One kind of news and one configuration of the memory; ``replace`` leaves nothing of a section."""
+    """One kind of news and one configuration of the memory; ``replace`` takes out what is None."""
 
     language_model: str
     news: Mapping[str, Any] = field(default_factory=dict)
@@ -79,26 +79,25 @@ class Variant:
 
 CLOSED = {"vocabulary": "closed"}
 AGGREGATED: dict[str, Any] = {
-    "modulation": {"kind": "slots", "prefix_tokens": 8, "hidden": 256},
-    "loss": {"answer_head": 0.3},
+    "reading": {"kind": "slot-attention", "prefix_tokens": 8, "hidden": 256, "answer_head": 0.3},
 }
 SLOTS: dict[str, Any] = {
-    "amortization": {"pooling": "slots"},
-    "quantizer": {"codebook": "per-slot", "codes": 1024},
+    "pooling": "slots",
+    "quantizer": {"codebook": "per-slot", "codebook_size": 1024},
 }
 # A word is a slot's, so a slot needs more codes than a class has words: twice as many leave none without.
 WORDS: dict[str, Any] = SLOTS | {
     "context_vectors": 13,
-    "aggregation": {"selection_dimension": 64},
-    "loss": {"negatives": 256, "remembered": 4096},
-    "schedule": {"unquantized": 0.3, "ramp": 0.15},
+    "quantizer": SLOTS["quantizer"] | {"schedule": {"unquantized": 0.3, "ramp": 0.15, "noise": 0.2}},
+    "selection": {"dimension": 64},
+    "memory_queue": {"negatives": 256, "size": 4096},
 }
 LONGER: dict[str, Any] = {"epochs": 2, "max_steps": 1500, "validate_every": 250}
 EVENTS: dict[str, Any] = {
     "context_vectors": 48,
     "amortization": {"document_tokens": 176},
-    "modulation": {"relevance_layers": 4},
-    "schedule": {"unquantized": 0.35},
+    "quantizer": {"schedule": {"unquantized": 0.35, "ramp": 0.1, "noise": 0.2}},
+    "reading": {"relevance": {"layers": 4}},
 }
 ONCE = [Test(1665)]
 VARIANTS = {
@@ -110,14 +109,14 @@ VARIANTS = {
     "two-events": Variant(
         "open-lm", {"events": 2}, {"model": EVENTS, "training": {"max_steps": 700, "validate_every": 175}}
     ),
-    "unquantized": Variant("open-lm", change={"model": {"quantizer": {"kind": "none"}}}, tests=ONCE),
+    "unquantized": Variant("open-lm", replace={"model": {"quantizer": {"kind": "none"}}}, tests=ONCE),
     "aggregated": Variant("open-lm", change={"model": AGGREGATED}, tests=ONCE),
     "slot-pooling": Variant("open-lm", change={"model": SLOTS}, tests=ONCE),
     "closed-tokens": Variant("closed-lm", CLOSED, {"model": {"context_vectors": 9}}, tests=ONCE),
     "closed-aggregated": Variant(
         "closed-lm",
         CLOSED,
-        {"model": WORDS | AGGREGATED | {"loss": WORDS["loss"] | AGGREGATED["loss"]}, "training": LONGER},
+        {"model": WORDS | AGGREGATED, "training": LONGER},
         tests=ONCE,
     ),
     "published": Variant("open-lm", replace=PUBLISHED, tests=ONCE),
@@ -212,13 +211,14 @@ def train_language_model(work: Path, name: str) -> Path:
 def configuration(variant: Variant, language_model: Path) -> dict[str, Any]:
     settings: dict[str, Any] = yaml.safe_load(PRESET.read_text())
     for section, values in variant.replace.items():
-        settings[section] |= values
+        replaced = settings[section] | values
+        settings[section] = {key: value for key, value in replaced.items() if value is not None}
     for section, values in variant.change.items():
         for key, value in values.items():
             old = settings[section].get(key)
             settings[section][key] = old | value if isinstance(old, dict) else value
     settings["model"]["base_model"] = str(language_model)
-    if settings["model"]["amortization"]["kind"] == "t5":
+    if settings["model"]["method"] == "whole-bank":
         reader = language_model.with_name(f"{language_model.name}-t5")
         if not reader.exists():
             make_t5(reader, language_model)
