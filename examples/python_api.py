@@ -11,25 +11,26 @@ import sys
 import tempfile
 from pathlib import Path
 
-from mbc_cli.corpus.documents import Document, Question
+from mbc_cli import Document, Memory, Question
 from mbc_cli.evaluation.protocol import evaluate
-from mbc_cli.memory import Memory
 
 DOCUMENTS = [
-    Document("museum", "Mira Okafor opened the harbour museum in Lindholm on 14 March.", title="Museum"),
-    Document("treasurer", "The council of Tarn elected Jonas Weil as its treasurer.", title="Council"),
-    Document("ferry", "Ada Brandt took over the ferry company of Osby in June.", title="Ferry"),
+    Document("museum", "Mira Okafor opened the harbour museum in Lindholm.", title="Museum"),
+    Document("vote", "Thomas Marlow, the treasurer of Brant Studios, was elected in Osby on 4 August."),
+    Document("fire", "Ada Brandt escaped when flames swept Granta Hospital in Pool.", timestamp="2026-05-01"),
 ]
 QUESTIONS = [
     Question("q1", "Who opened the harbour museum in Lindholm?", ("Mira Okafor",), ("museum",)),
-    Question("q2", "Who did the council of Tarn elect as treasurer?", ("Jonas Weil",), ("treasurer",)),
-    Question("q3", "Who took over the ferry company of Osby?", ("Ada Brandt",), ("ferry",)),
+    Question("q2", "Which firm or body is tied to Thomas Marlow?", ("Brant Studios",), ("vote",)),
+    Question("q3", "Who was mentioned with Granta Hospital in Pool?", ("Ada Brandt",), ("fire",)),
 ]
 
 
 def main(adapter: str | None = None) -> None:
-    with tempfile.TemporaryDirectory() as directory:
-        memory = Memory.create(Path(directory) / "news.mbc", adapter)
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        Memory.create(Path(directory) / "news.mbc", adapter) as memory,
+    ):
         report = memory.encode(DOCUMENTS)
         print(f"encoded {report.added} documents in {report.seconds:.2f} s")
         print("again:  ", memory.encode(DOCUMENTS).unchanged, "unchanged, no forward pass")

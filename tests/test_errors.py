@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
-from mbc_cli.errors import ExitCode, MbcError, UsageError
+from mbc_store import StoreError, StoreInUse
+
+from mbc_cli.cli.app import as_mbc_error
+from mbc_cli.errors import ExitCode, InternalError, MbcError, UsageError
 
 ROOT = Path(__file__).parents[1]
 
@@ -14,10 +18,35 @@ def descendants(kind: type[Exception]) -> list[type[Exception]]:
     return [child for own in kind.__subclasses__() for child in (own, *descendants(own))]
 
 
+CLASSES = [
+    each
+    for base in (MbcError, StoreError)
+    for each in (base, *descendants(base))
+    if each.__module__ in ("mbc_cli.errors", "mbc_store.errors")
+]
+
+
 def test_every_class_of_error_has_a_kind_of_its_own() -> None:
-    classes = [MbcError, *(c for c in descendants(MbcError) if c.__module__ == "mbc_cli.errors")]
-    kinds = [vars(each)["kind"] for each in classes]
+    kinds = [vars(each)["kind"] for each in CLASSES]
     assert len(set(kinds)) == len(kinds)
+
+
+def test_the_documents_list_every_class_with_its_kind_and_exit_code() -> None:
+    page = (ROOT / "docs" / "python-api.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(\w+)` \| `([\w-]+)` \| (\d+) \|", page, re.MULTILINE)
+    codes = {each: as_mbc_error(each("it failed")).exit_code for each in CLASSES}
+    assert listed == [(each.__name__, vars(each)["kind"], str(int(codes[each]))) for each in CLASSES]
+
+
+def test_an_error_of_the_store_is_shown_under_its_own_kind() -> None:
+    shown = as_mbc_error(StoreInUse("somebody reads", "wait"))
+    assert (shown.kind, shown.message, shown.hint) == (StoreInUse.kind, "somebody reads", "wait")
+
+
+def test_a_fault_of_ours_asks_to_be_reported() -> None:
+    shown = as_mbc_error(TypeError("unsupported operand"))
+    assert isinstance(shown, InternalError)
+    assert "please report" in (shown.hint or "")
 
 
 def test_only_wrong_usage_exits_with_two_and_can_be_caught_as_value_error() -> None:

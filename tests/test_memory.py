@@ -77,7 +77,9 @@ def test_a_store_that_does_not_exist_is_an_error(adapter_directory: Path, tmp_pa
         Memory.open(tmp_path / "nothing.mbc", adapter_directory)
 
 
-@pytest.mark.parametrize("name", ["no such adapter", "a/b/c"])
+@pytest.mark.parametrize(
+    "name", ["no such adapter", "a/b/c", "./nowhere", "../nowhere", "~/nowhere", "./a/b"]
+)
 def test_an_adapter_that_is_no_directory_is_refused_with_the_ways_out(name: str) -> None:
     with pytest.raises(MbcError, match="no directory") as caught:
         resolve_adapter(name)

@@ -147,7 +147,7 @@ def as_mbc_error(failure: Exception) -> MbcError:
         return failure
     if isinstance(failure, StoreError):
         shown = MbcError(failure.message, failure.hint)
-        shown.kind = getattr(failure, "kind", "store")
+        shown.kind = failure.kind
         return shown
     if hasattr(failure, "format_message"):
         return _wrong_usage(failure)

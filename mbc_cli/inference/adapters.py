@@ -17,7 +17,7 @@ Quantize = Literal["nf4", "int8"]
 
 DEFAULT_ADAPTER = "default"
 CONFIG_FILE = "config.yaml"
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?")  # not ./folder, which is a path
 
 
 @dataclass(frozen=True, slots=True)
