@@ -10,7 +10,7 @@ from mbc_store import MemoryStore, StoreConfig, StoreExists, StoreNotFound
 
 from mbc_cli.corpus.documents import Document
 from mbc_cli.errors import UsageError
-from mbc_cli.inference.adapters import Loading, load_on, resolve_adapter
+from mbc_cli.inference.adapters import Loading, load_on, resolve_adapter, resolve_recorded
 from mbc_cli.inference.answer import Answer, AnswerStream, Source
 from mbc_cli.inference.answerer import Answerer
 from mbc_cli.inference.bank import CodeBank
@@ -67,7 +67,12 @@ class Memory(StoredDocuments):
             MbcError: the adapter or its LLM cannot be loaded.
         """
         opened = store if isinstance(store, MemoryStore) else MemoryStore.open(store, at=at)
-        location = resolve_adapter(opened.config.adapter if adapter is None else adapter)
+        made_with = opened.config
+        location = (
+            resolve_recorded(made_with.adapter, made_with.fingerprint, opened.location)
+            if adapter is None
+            else resolve_adapter(adapter)
+        )
         loaded = load_on(location, **loading)
         opened.require_fingerprint(loaded.model.fingerprint())
         return cls(opened, loaded, adapter_name=location.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,12 @@ def pytest_configure() -> None:
     # some tests press Ctrl-C on theirs.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_configuration_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests trust adapters in a configuration folder of their own, as do the processes that they start."""
+    os.environ["MBC_CONFIG_HOME"] = str(tmp_path_factory.mktemp("configuration"))
 
 
 @pytest.fixture(scope="session")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 from mbc_cli.errors import AdapterError, DeviceError
+from mbc_cli.inference.trust import TrustedAdapter, remember_adapter, trusted_adapters
 
 if TYPE_CHECKING:
     from mbc_cli.model.adapter import LoadedAdapter
@@ -25,10 +27,12 @@ class AdapterLocation:
     """A readable adapter directory, and the name by which a store can find it again.
 
     ``name`` is ``"default"``, an absolute path, or a hub id with its revision (``owner/name@revision``).
+    ``chosen`` says that the user named it on purpose, which is to trust it.
     """
 
     directory: Path
     name: str
+    chosen: bool = False
 
 
 def resolve_adapter(adapter: str | Path | None = None) -> AdapterLocation:
@@ -44,13 +48,46 @@ def resolve_adapter(adapter: str | Path | None = None) -> AdapterLocation:
         return AdapterLocation(_bundled_directory(), DEFAULT_ADAPTER)
     directory = Path(name).expanduser()
     if directory.is_dir():
-        return AdapterLocation(_checked(directory.resolve()), str(directory.resolve()))
+        return AdapterLocation(_checked(directory.resolve()), str(directory.resolve()), chosen=True)
     if _HUB_ID.fullmatch(name):
-        return AdapterLocation(_checked(_download(name)), name)
+        return AdapterLocation(_checked(_download(name)), name, chosen=True)
     raise AdapterError(
         f"adapter {name!r} is no directory",
         "give a directory written by `mbc adapt`, a hub id such as owner/name, or 'default'",
     )
+
+
+def resolve_recorded(name: str | None, fingerprint: str, store: object) -> AdapterLocation:
+    """The adapter that made ``store``, which names it by fingerprint and, as a suggestion, by place.
+
+    Only the bundled adapter and those that the user trusts (trust.py) are looked at: a store's maker may have
+    written any name, and nothing is read or fetched because a store says so.
+
+    Raises:
+        AdapterError: the user trusts no adapter of that name or fingerprint, or it is gone.
+    """
+    if name is None or name == DEFAULT_ADAPTER:
+        return AdapterLocation(_bundled_directory(), DEFAULT_ADAPTER)
+    candidates = [
+        trusted
+        for trusted in trusted_adapters()
+        if trusted.place == name or trusted.fingerprint == fingerprint
+    ]
+    if candidates:
+        best = min(candidates, key=lambda trusted: _unfitness(trusted, name, fingerprint))
+        return replace(resolve_adapter(best.place), chosen=False)
+    place = quote(name) if name.isprintable() else "PLACE"
+    raise AdapterError(
+        f"{store} was made with the adapter {name!r} (fingerprint {fingerprint!r}), which you do not trust: "
+        "stores name any adapter they like",
+        f"name yours with --adapter, or, if you know where it comes from: mbc adapter trust {place}",
+    )
+
+
+def _unfitness(trusted: TrustedAdapter, name: str, fingerprint: str) -> tuple[bool, bool, bool]:
+    """Less is better: an adapter that is still there, is the one asked for, and where the store says."""
+    there = _HUB_ID.fullmatch(trusted.place) or Path(trusted.place, CONFIG_FILE).is_file()
+    return not there, trusted.fingerprint != fingerprint, trusted.place != name
 
 
 class Loading(TypedDict, total=False):
@@ -82,7 +119,10 @@ def load_on(
     quantize: Quantize | None = None,
     base_model: str | None = None,
 ) -> LoadedAdapter:
-    """Load the model of an adapter that was found; see :class:`Loading` and :func:`load_adapter`."""
+    """Load the model of an adapter that was found; see :class:`Loading` and :func:`load_adapter`.
+
+    One that the user has named is trusted from then on.
+    """
     import torch
 
     from mbc_cli.model import adapter
@@ -94,9 +134,12 @@ def load_on(
     except (RuntimeError, AssertionError) as error:  # unknown name, no such GPU, built without CUDA
         reason = str(error).strip().partition("\n")[0]
         raise DeviceError(f"device {device!r} cannot be used: {reason}", "use cpu or auto") from error
-    return adapter.load_adapter(
+    loaded = adapter.load_adapter(
         location.directory, base_model_override=base_model, device=device, quantize=quantize
     )
+    if location.chosen:
+        remember_adapter(location.name, loaded.fingerprint)
+    return loaded
 
 
 def _bundled_directory() -> Path:
@@ -120,13 +163,19 @@ def _checked(directory: Path) -> Path:
 
 
 def _download(name: str) -> Path:
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
 
     repository, _, revision = name.partition("@")
+    # Beside the hub's own cache, whose folders are links into others: an adapter is a folder of plain files.
+    folder = Path(constants.HF_HUB_CACHE) / "mbc-adapters" / repository / (revision or "main")
     try:
         # safetensors, YAML and JSON only: nothing in an adapter is ever executed.
         patterns = ["*.safetensors", "*.yaml", "*.json", "*.txt", "*.model", "*.md"]
-        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=patterns))
+        return Path(
+            snapshot_download(
+                repository, revision=revision or None, allow_patterns=patterns, local_dir=folder
+            )
+        )
     except (OSError, ValueError) as error:  # the hub's own errors derive from these
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise AdapterError(

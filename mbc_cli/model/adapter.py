@@ -63,11 +63,13 @@ _MOST_BYTES = 1 << 18  # of config.yaml, which is a hundredth of it; YAML is rea
 class LoadedAdapter:
     """A memory model ready to use, the texts' tokenizers, and what was recorded about the adapter's making.
 
-    ``calibration`` tells when the memory speaks to a question; None in adapters that were never calibrated.
+    ``fingerprint`` is the one that config.yaml states. ``calibration`` tells when the memory speaks to a
+    question; None in adapters that were never calibrated.
     """
 
     model: MemoryModel
     tokenizers: Tokenizers
+    fingerprint: str
     provenance: Mapping[str, Any]
     calibration: Calibration | None = None
 
@@ -138,8 +140,7 @@ def load_adapter(
     description = read_description(directory)
     config: MemoryConfig = description["model"]
     files = adapter_files(directory, config.base_model)
-    recorded = description["files"]
-    for damage in damages(directory, recorded, among=files, largest_read=CHECKED_AT_LOAD):
+    for damage in damages(directory, description["files"], among=files, largest_read=CHECKED_AT_LOAD):
         raise _damaged(directory, damage)
     base, revision = base_of(config, directory, base_model_override)
     _check_dimensions(directory, config, load_config(base, revision))
@@ -153,7 +154,8 @@ def load_adapter(
     except (OSError, SafetensorError, ValueError, RuntimeError) as error:
         raise _damaged(directory, error) from error
     tokenizers = Tokenizers.load(config, directory / "tokenizers")
-    return LoadedAdapter(model.eval(), tokenizers, description["provenance"], description["calibration"])
+    recorded = {name: description[name] for name in ("fingerprint", "provenance", "calibration")}
+    return LoadedAdapter(model.eval(), tokenizers, **recorded)
 
 
 def write_description(directory: Path, description: Mapping[str, Any]) -> None:

@@ -39,7 +39,9 @@ def verify_adapter(directory: Path) -> AdapterVerification:
     problems += _not_finite(directory, [name for name in names if name.endswith(".safetensors")])
     unchecked = None if recorded else "config.yaml records no checksums: damage cannot be told"
     base, revision = base_of(config, directory)
-    if Path(base).is_absolute() and base_recorded:
+    if Path(base).is_absolute() and not Path(base).exists():
+        problems.append(f"base model {base} is not there")
+    elif Path(base).is_absolute() and base_recorded:
         found = [*damages(Path(base), base_recorded), *_not_finite(Path(base), base_recorded)]
         problems += [f"base model {base}: {problem}" for problem in found]
     elif not config.base_model.startswith("./"):

@@ -28,6 +28,7 @@ from mbc_cli.errors import (
 )
 from mbc_cli.inference.encode import mean_quantization_error
 from mbc_cli.inference.forward import Windows
+from mbc_cli.inference.trust import remember_adapter
 from mbc_cli.model.adapter import save_adapter
 from mbc_cli.model.build import create_memory_model
 from mbc_cli.model.calibration import Calibration
@@ -160,6 +161,7 @@ def adapt(
                 )
                 report = replace(report, calibration=found)
             save_adapter(model, output_directory, tokenizers, provenance, report.calibration)
+            remember_adapter(output_directory, model.fingerprint())
         accelerator.wait_for_everyone()
     finally:
         accelerator.end_training()

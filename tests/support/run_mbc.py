@@ -45,8 +45,12 @@ def mbc(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def process_environment(**changes: str) -> dict[str, str]:
-    """The environment of this process without settings of mbc, and with ``changes``."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("MBC_")}
+    """The environment of this process, of mbc's settings only the configuration folder, and ``changes``."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("MBC_") or name == "MBC_CONFIG_HOME"
+    }
     return kept | {"HF_HUB_OFFLINE": "1"} | changes
 
 

@@ -10,6 +10,7 @@ import typer
 from mbc_cli.cli import output
 from mbc_cli.cli.bad_input_report import counted_bad_inputs, exit_if_skipped
 from mbc_cli.cli.calibration_report import describe_calibration
+from mbc_cli.cli.commands.adapter_trust import trust, verify
 from mbc_cli.cli.options import BaseModel, BatchSize, Device, Json, OnError, Quantize
 from mbc_cli.errors import AdapterError, InputError, MbcError, OutputError, nearest_hint
 
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
     from mbc_cli.model.config import MemoryConfig
 
 app = typer.Typer(
-    help="Look at adapters and presets, calibrate them, and take over published checkpoints.",
+    help="Look at adapters and presets, check, trust and calibrate them, take over published checkpoints.",
     no_args_is_help=True,
 )
+app.command()(trust)
+app.command()(verify)
 
 
 @app.command()
@@ -159,10 +162,11 @@ def calibrate(
     data = load_dataset(dataset, documents=documents, questions=questions, split="validation", bad=bad)
 
     # Not before the input is known to be readable: these take seconds to import.
-    from mbc_cli.model.adapter import read_description, write_calibration
+    from mbc_cli.model.adapter import read_description, refuse_installed, write_calibration
     from mbc_cli.training.calibrate import FEWEST_QUESTIONS
     from mbc_cli.training.calibrate import calibrate as run
 
+    refuse_installed(location.directory)  # before hours of work
     model = read_description(location.directory)["model"]
     if not model.scores_can_be_calibrated:
         raise AdapterError(
@@ -238,6 +242,7 @@ def import_reference(
     """
     if (output_directory / "config.yaml").exists():
         raise OutputError(f"{output_directory} already holds an adapter", "choose another --output")
+    from mbc_cli.inference.trust import remember_adapter
     from mbc_cli.model.import_reference import import_reference as run
 
     model = run(
@@ -249,6 +254,7 @@ def import_reference(
         lora_alpha=lora_alpha,
         quantize=quantize,
     )
+    remember_adapter(output_directory, model.fingerprint())
     if json:
         output.write_json({"directory": output_directory, "fingerprint": model.fingerprint()})
     else:
@@ -258,7 +264,7 @@ def import_reference(
 def _described(adapter: str) -> tuple[MemoryConfig, str, dict[str, Any], Calibration | None]:
     """The configuration of an adapter or preset, where its LLM is, its names, and its calibration."""
     from mbc_cli.inference.adapters import resolve_adapter
-    from mbc_cli.model.adapter import read_description
+    from mbc_cli.model.adapter import base_of, read_description
     from mbc_cli.presets import load_preset, preset_names
 
     names = preset_names()
@@ -273,8 +279,7 @@ def _described(adapter: str) -> tuple[MemoryConfig, str, dict[str, Any], Calibra
         raise AdapterError(f"{adapter!r} is no adapter and no preset", nearest_hint(adapter, names)) from None
     described = read_description(location.directory)
     config = described["model"]
-    inside = config.base_model.startswith("./")
-    llm = str(location.directory / config.base_model) if inside else config.base_model
+    llm, _ = base_of(config, location.directory)
     shown = {"adapter": location.name, "fingerprint": described["fingerprint"]}
     return config, llm, shown, described["calibration"]
 

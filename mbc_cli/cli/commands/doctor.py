@@ -56,7 +56,7 @@ def doctor(
     checks += [_package(name, required=False) for name in OPTIONAL_PACKAGES]
     checks.append(_guarded("device", _device))
     checks.append(_hub())
-    checks.append(_guarded("adapter", lambda: _adapter(adapter)))
+    checks.append(_guarded("adapter", lambda: _adapter(adapter, store)))
     if store is not None:
         checks.append(_guarded("store", lambda: _store(store)))
     if json:
@@ -129,16 +129,31 @@ def _answer_of(endpoint: str) -> str:
     return ""
 
 
-def _adapter(name: str | None) -> Check:
-    from mbc_cli.inference.adapters import resolve_adapter
+def _adapter(name: str | None, store: str | None) -> Check:
+    """The adapter named, else the one that the store was made with, else the bundled one."""
+    from mbc_cli.inference.adapters import resolve_adapter, resolve_recorded
     from mbc_cli.model.adapter import read_description
+    from mbc_cli.model.adapter_verification import verify_adapter
 
-    location = resolve_adapter(name)
+    made_with = None
+    if store is not None:
+        from mbc_store import MemoryStore
+
+        made_with = MemoryStore.open(store).config
+    if name is None and made_with is not None:
+        location = resolve_recorded(made_with.adapter, made_with.fingerprint, store)
+    else:
+        location = resolve_adapter(name)
     described = read_description(location.directory)
-    model = described["model"]
-    return Check(
-        "adapter", True, f"{location.name}: {model.base_model}, fingerprint {described['fingerprint']}"
-    )
+    fingerprint = described["fingerprint"]
+    what = f"{location.name}: {described['model'].base_model}, fingerprint {fingerprint}"
+    found = verify_adapter(location.directory)
+    if not found.sound:
+        return Check("adapter", False, f"{what}; {'; '.join(found.problems[:3])}")
+    if made_with is not None and made_with.fingerprint != fingerprint:
+        return Check("adapter", False, f"{what}; but {store} was made with {made_with.fingerprint}")
+    made = "" if made_with is None else f", with which {store} was made"
+    return Check("adapter", True, f"{what}{made}; {found.unchecked or f'{found.files} files as recorded'}")
 
 
 def _store(location: str) -> Check:
