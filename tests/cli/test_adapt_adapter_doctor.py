@@ -78,6 +78,7 @@ def test_adapt_encode_query_in_a_row(mbc: RunMbc, task: dict[str, str], tmp_path
     report = json.loads(adapted.out)
     assert (report["steps"], report["questions"], report["directory"]) == (4, 4, task["out"])
     assert "validation loss" in adapted.err
+    assert task["out"] in mbc("adapter", "trust", "--list", "--json").out  # who trained it trusts it
     store = str(tmp_path / "m.mbc")
     assert mbc("encode", task["d.jsonl"], "--store", store, "--adapter", task["out"]).code == 0
     assert mbc("query", "Who opened it?", "--store", store).code == 0
@@ -160,7 +161,8 @@ def test_a_published_checkpoint_becomes_an_adapter_that_encodes_and_answers(
         *["--question-t5", models["question_t5"], "--json"],
     )
     assert imported.code == 0, imported.err
-    assert json.loads(imported.out)["fingerprint"]
+    fingerprint = json.loads(imported.out)["fingerprint"]
+    assert fingerprint in mbc("adapter", "trust", "--list", "--json").out
     store = tmp_path / "published.mbc"
     (tmp_path / "d.txt").write_text("Mira opened the museum .")
     encoded = mbc("encode", tmp_path / "d.txt", "--store", store, "--adapter", tmp_path / "published")

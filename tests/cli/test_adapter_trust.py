@@ -124,6 +124,7 @@ def hub() -> Iterator[tuple[str, list[str]]]:
     server.server_close()
 
 
+@pytest.mark.slow
 def test_nothing_is_fetched_because_a_store_says_so(
     tmp_path: Path, hub: tuple[str, list[str]], configuration: Path
 ) -> None:
@@ -194,6 +195,7 @@ def test_code_in_an_adapter_never_runs_and_nobody_is_asked(
     assert TrustedAdapter(str(evil), "0" * 32) not in trusted_adapters()
 
 
+@pytest.mark.slow
 def test_code_beside_a_known_architecture_is_left_alone_and_stdin_is_data(
     adapter_directory: Path, store: Path, configuration: Path, tmp_path: Path
 ) -> None:
