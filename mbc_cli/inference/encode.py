@@ -23,8 +23,8 @@ from mbc_cli.model.config import MemoryConfig, RvqConfig, VqConfig
 from mbc_cli.model.memory_model import MemoryModel
 from mbc_cli.model.tokenizers import Tokenizers
 
-# Characters of text held at once: a chunk ends early when its documents are long.
-CHUNK_CHARACTERS = 16_000_000
+# Characters held at once: a chunk ends early when its documents are long.
+CHUNK_CHARACTERS = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,8 @@ def encode(
         turn: entered while the model and the store are in use, and left while documents are read.
 
     Raises:
-        MbcError: the adapter has no quantiser, so there are no codes to store.
+        AdapterError: the adapter has no quantiser, so there are no codes to store, or makes vectors that are
+            not finite.
         UsageError: ``window`` or ``overlap`` does not fit the adapter, ``batch_size`` or ``commit_every`` is
             below 1, or ``documents`` are not documents.
         StoreError: the store cannot be written. Everything committed before stays.
@@ -197,7 +198,7 @@ def _chunks(documents: Iterable[Document], size: int) -> Iterator[list[Document]
                 f"a document is of type {type(document).__name__}", "give Document(id=..., text=...) for each"
             )
         chunk[document.id] = document
-        characters += len(document.text)
+        characters += len(document.text) + len(repr(document.metadata))
         if len(chunk) >= size or characters >= CHUNK_CHARACTERS:
             yield list(chunk.values())
             chunk, characters = {}, 0

@@ -11,7 +11,7 @@ from torch import Tensor
 from mbc_cli.batching import batched
 from mbc_cli.corpus.documents import Document, Passage
 from mbc_cli.corpus.passages import split_document
-from mbc_cli.errors import UsageError
+from mbc_cli.errors import AdapterError, UsageError
 from mbc_cli.model.memory_model import MemoryModel
 from mbc_cli.model.tokenizers import Tokenizers
 
@@ -59,9 +59,19 @@ def context_vectors(
     """Yield the context vectors of ``texts`` batch by batch: indices into ``texts``, and (B, T, C) float32.
 
     Texts go through the model sorted by length, so that a batch holds little padding.
+
+    Raises:
+        AdapterError: a vector is not finite. Its codes would say nothing of the text.
     """
     model.eval()
     by_length = sorted(range(len(texts)), key=lambda index: len(texts[index]))
     for indices in batched(by_length, batch_size):
         batch = tokenizers.encode_documents([texts[index] for index in indices]).to(model.device)
-        yield indices, model.encode_documents(batch.input_ids, batch.attention_mask)
+        vectors = model.encode_documents(batch.input_ids, batch.attention_mask)
+        if not vectors.isfinite().all():
+            raise AdapterError(
+                f"the adapter for {model.config.base_model} (fingerprint {model.fingerprint()}) reads documents "
+                "to vectors that are not finite: its weights are damaged, or too large for their precision",
+                "check it with mbc adapter verify, and get or train it again",
+            )
+        yield indices, vectors

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from mbc_cli.corpus.documents import Document
-from mbc_cli.errors import MbcError, UsageError
+from mbc_cli.errors import AdapterError, MbcError, UsageError
 from mbc_cli.inference.encode import encode_texts
 from mbc_cli.memory import Memory
 from tests.support.tiny_memories import CountedCalls, numbered_documents, save_adapter_directory
@@ -173,6 +173,21 @@ def test_an_adapter_without_quantiser_is_refused_in_one_line(tmp_path: Path) -> 
     with pytest.raises(MbcError, match="no quantiser") as caught:
         Memory.create(tmp_path / "store", directory, device="cpu")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("weight", [float("nan"), float("inf"), 1e38])
+def test_vectors_that_are_not_finite_are_refused_and_nothing_of_them_is_stored(
+    memory: Memory, weight: float
+) -> None:
+    memory.encode(numbered_documents(2))
+    before = memory.store.snapshot().id
+    with torch.no_grad():
+        memory.model.amortizer.projection.leave.weight.fill_(weight)
+    with pytest.raises(AdapterError, match="not finite") as caught:
+        memory.encode(numbered_documents(9), commit_every=3)
+    assert memory.model.config.base_model in caught.value.message
+    assert "\n" not in str(caught.value)
+    assert memory.store.snapshot().id == before
 
 
 def test_shorter_windows_make_more_passages_that_share_what_was_asked(memory: Memory) -> None:
