@@ -46,13 +46,19 @@ print(json.dumps(times))
 """
 
 
-def peak_megabytes(*command: str) -> float:
-    """Run a command; the most memory its process ever held."""
+def run(*command: str) -> tuple[int, float]:
+    """Run a command: its exit code, and the most memory its process ever held, in MB."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
-    if os.waitstatus_to_exitcode(status) != 0:
+    return os.waitstatus_to_exitcode(status), usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def peak_megabytes(*command: str) -> float:
+    """Run a command that has to succeed; the most memory its process ever held."""
+    code, peak = run(*command)
+    if code != 0:
         raise SystemExit(f"failed: {' '.join(command)}")
-    return usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return peak
 
 
 def write_corpus(path: Path, news: list[NewsItem]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mbc_cli.corpus.bad_input import BadInputs, BadRecord
-from mbc_cli.corpus.records import Record, parse_json
+from mbc_cli.corpus.records import MAX_VALUES, Record, parse_json
 from mbc_cli.corpus.streams import MAX_RECORD_BYTES, BrokenStream, ByteStream, Lines, decode, read_all
 
 Format = Literal["jsonl", "csv", "tsv", "parquet", "text", "lines"]
@@ -60,7 +60,7 @@ def read_jsonl(name: str, stream: ByteStream, bad: BadInputs) -> Iterator[Placed
     for place, text in _text_lines(name, stream, bad):
         if text.strip():
             try:
-                value = parse_json(text)
+                value = parse_json(text, MAX_VALUES)
             except BadRecord as reason:
                 bad.add(place, str(reason))
             else:

@@ -14,7 +14,9 @@ from mbc_cli.corpus.times import parse_timestamp
 
 MAX_ID_CHARACTERS = 512
 MAX_NESTING = 32
+MAX_VALUES = 2**18  # of one record: a list of nothing takes three bytes of JSON, and sixty in Python
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"')  # possessive: nothing is kept to go back to
 
 Record = Mapping[str, Any]
 
@@ -29,12 +31,15 @@ class FieldNames:
     timestamp: str = "timestamp"
 
 
-def parse_json(text: str) -> Any:
+def parse_json(text: str, most_values: int | None = None) -> Any:
     """Return the value of one JSON text.
 
     Raises:
-        BadRecord: it is malformed, or holds numbers that are not JSON (NaN), or is nested too deep.
+        BadRecord: it is malformed, or holds numbers that are not JSON (NaN), or is nested too deep, or has
+            more than ``most_values`` values.
     """
+    if most_values is not None and _has_more_values(text, most_values):
+        raise BadRecord(f"it holds more than {most_values:,} values")
     try:
         return json.loads(text, parse_constant=_no_constant)
     except json.JSONDecodeError as failure:
@@ -80,6 +85,15 @@ def question_from(record: object, default_id: str) -> Question:
     document_ids = _texts(record, "document_ids", optional=True)
     _require_unicode([identifier, question, answers, document_ids])
     return Question(identifier, question, answers, document_ids)
+
+
+def _has_more_values(text: str, most: int) -> bool:
+    """Whether JSON has more than ``most`` values; strings are left out only where it may have."""
+
+    def separators(text: str) -> int:
+        return sum(map(text.count, ",[{"))
+
+    return separators(text) > most and separators(_STRING.sub("", text)) > most
 
 
 def _no_constant(name: str) -> None:

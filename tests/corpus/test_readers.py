@@ -25,7 +25,7 @@ from mbc_cli.corpus import streams
 from mbc_cli.corpus.bad_input import BadInputs
 from mbc_cli.corpus.documents import Document
 from mbc_cli.corpus.readers import read_documents, read_questions
-from mbc_cli.corpus.records import FieldNames
+from mbc_cli.corpus.records import MAX_VALUES, FieldNames
 from mbc_cli.errors import MbcError, UsageError
 
 ROWS: list[dict[str, Any]] = [
@@ -383,3 +383,14 @@ def test_a_parquet_file_with_a_broken_column_name_is_named_and_left_out(tmp_path
     documents, reports = read(path)
     assert not documents
     assert "not readable as Parquet" in reports[0]
+
+
+def test_a_record_of_very_many_values_is_refused_and_a_text_that_looks_like_them_is_not(
+    tmp_path: Path,
+) -> None:
+    lists = f'{{"id": "lists", "text": "t", "lists": [{"[]," * MAX_VALUES}0]}}'
+    text = {"id": "text", "text": '[],{}\\",' * MAX_VALUES}
+    (tmp_path / "c.jsonl").write_text(f"{lists}\n{json.dumps(text)}\n")
+    bad = BadInputs()
+    assert [document.id for document in read_documents([str(tmp_path / "c.jsonl")], bad)] == ["text"]
+    assert [example.reason for example in bad.examples] == [f"it holds more than {MAX_VALUES:,} values"]
