@@ -70,8 +70,8 @@ def context_vectors(
         vectors = model.encode_documents(batch.input_ids, batch.attention_mask)
         if not vectors.isfinite().all():
             raise AdapterError(
-                f"the adapter for {model.config.base_model} (fingerprint {model.fingerprint()}) makes vectors "
-                "that are not finite: its weights are damaged, or too large for their precision",
+                f"the adapter for {model.config.base_model} (fingerprint {model.fingerprint()}) makes "
+                "vectors that are not finite: its weights are damaged, or too large for their precision",
                 "check it with mbc adapter verify, and get or train it again",
             )
         yield indices, vectors
