@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -108,8 +109,8 @@ def read_csv(name: str, stream: ByteStream, bad: BadInputs, *, delimiter: str = 
             continue
         if header is None:
             header = row
-            if repeated := {column for column in header if header.count(column) > 1}:
-                bad.add(place, f"the header names {sorted(repeated)[0]!r} twice")
+            if repeated := sorted(column for column, count in Counter(header).items() if count > 1):
+                bad.add(place, f"the header names {repeated[0]!r:.80} twice")
                 return
         elif len(row) != len(header):
             bad.add(place, f"the row has {len(row)} fields, the header {len(header)}")
@@ -123,25 +124,32 @@ def read_tsv(name: str, stream: ByteStream, bad: BadInputs) -> Iterator[Placed]:
 
 
 def read_parquet(name: str, stream: ByteStream, bad: BadInputs) -> Iterator[Placed]:
-    """Yield a record for every row."""
+    """Yield a record for every row; a row group or a row that takes too much memory is left out by name."""
     import pyarrow as pa
-    from pyarrow import parquet
+
+    from mbc_cli.corpus.parquet_rows import group_rows, open_rows
 
     if not stream.seekable():
         bad.add(name, "Parquet cannot be read from a pipe or a compressed file; give the plain file")
         return
     row = 0
     try:
-        for batch in parquet.ParquetFile(pa.PythonFile(stream, mode="r")).iter_batches(batch_size=256):
-            for record in _batch_rows(batch):
-                row += 1
-                place = f"{name} row {row}"
-                if record is None:
-                    bad.add(place, "invalid UTF-8")
-                else:
-                    yield place, record
+        file = open_rows(stream)
+        for number in range(file.num_row_groups):
+            first = row
+            try:
+                for record in group_rows(file, number, stream):
+                    row += 1
+                    place = f"{name} row {row}"
+                    if isinstance(record, str):
+                        bad.add(place, record)
+                    else:
+                        yield place, record
+            except BadRecord as reason:
+                row = first + file.metadata.row_group(number).num_rows
+                bad.add(f"{name} rows {first + 1} to {row}", str(reason))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as failure:  # column names may be any bytes
-        bad.add(name, f"not readable as Parquet after row {row}: {' '.join(str(failure).split())}")
+        bad.add(name, f"not readable as Parquet after row {row}: {' '.join(str(failure).split())[:300]}")
 
 
 READERS: dict[Format, Callable[[str, ByteStream, BadInputs], Iterator[Placed]]] = {
@@ -178,17 +186,3 @@ class _CsvLines(Iterator[str]):
 
     def __next__(self) -> str:
         return decode(next(self._lines)) + "\n"
-
-
-def _batch_rows(batch: Any) -> Iterator[dict[str, Any] | None]:
-    """The rows of a record batch as mappings; None for a row that holds text in no valid UTF-8."""
-    try:
-        rows: list[dict[str, Any] | None] = list(batch.to_pylist())
-    except UnicodeDecodeError:
-        rows = []
-        for position in range(batch.num_rows):
-            try:
-                rows += batch.slice(position, 1).to_pylist()
-            except UnicodeDecodeError:
-                rows.append(None)
-    yield from rows

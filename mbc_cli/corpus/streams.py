@@ -51,19 +51,19 @@ def open_stream(source: str) -> Iterator[ByteStream]:
             stream.close()
 
 
-def read_all(stream: ByteStream) -> bytes:
+def read_all(stream: ByteStream, most_bytes: int = MAX_RECORD_BYTES) -> bytes:
     """Return everything that is left in ``stream``.
 
     Raises:
-        BadRecord: there are more than ``MAX_RECORD_BYTES``.
+        BadRecord: there are more than ``most_bytes``.
         BrokenStream: the stream breaks off.
     """
     try:
-        content = stream.read(MAX_RECORD_BYTES + 1)
+        content = stream.read(most_bytes + 1)
     except OSError as failure:
         raise _reading_failed(failure) from None
-    if len(content) > MAX_RECORD_BYTES:
-        raise BadRecord(f"it is longer than {MAX_RECORD_BYTES // 2**20} MiB")
+    if len(content) > most_bytes:
+        raise BadRecord(f"it is longer than {most_bytes // 2**20} MiB")
     return content
 
 

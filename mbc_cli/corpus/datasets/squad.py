@@ -13,7 +13,7 @@ from typing import Any
 from mbc_cli.corpus.bad_input import BadInputs, BadRecord
 from mbc_cli.corpus.datasets.question_dataset import QuestionDataset
 from mbc_cli.corpus.records import parse_json
-from mbc_cli.corpus.streams import BrokenStream, decode, open_stream
+from mbc_cli.corpus.streams import BrokenStream, decode, open_stream, read_all
 from mbc_cli.errors import (
     InputError,
     MissingPackageError,
@@ -22,6 +22,7 @@ from mbc_cli.errors import (
 )
 
 HUB_NAME = "rajpurkar/squad"
+MOST_BYTES = 128 * 2**20  # SQuAD 2 has 42 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def _file_rows(path: Path, bad: BadInputs) -> Iterator[_Row]:
         raise UsageError(f"there is no file {path}", "name a JSON file in SQuAD's format")
     try:
         with open_stream(str(path)) as stream:
-            content = parse_json(decode(stream.read()))
+            content = parse_json(decode(read_all(stream, MOST_BYTES)))
         articles = content["data"]
         if not isinstance(articles, list):
             raise TypeError
