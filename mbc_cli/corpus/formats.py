@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from mbc_cli.corpus.bad_input import BadInputs, BadRecord
 from mbc_cli.corpus.records import MAX_VALUES, Record, parse_json

@@ -33,8 +33,8 @@ def unpacked_bytes(stream: Any, group: Any, schema: Any) -> int:
         group, schema: the row group's metadata and the file's Parquet schema, as pyarrow has them.
 
     Raises:
-        BadRecord: they are more than ``UNPACKED_BYTES``, lists hold more than ``REPEATED_VALUES`` or more than
-            ``UNPACKED_BYTES``, or the headers of the pages cannot be read.
+        BadRecord: they are more than ``UNPACKED_BYTES``, lists hold more than ``REPEATED_VALUES``, or the
+            headers of the pages cannot be read.
     """
     total = repeated = 0
     for number in range(group.num_columns):

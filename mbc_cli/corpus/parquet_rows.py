@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet, types
 
-from mbc_cli.corpus.bad_input import BadRecord
 from mbc_cli.corpus.parquet_limits import UNPACKED_BYTES, unpacked_bytes
 from mbc_cli.corpus.streams import MAX_RECORD_BYTES
 
