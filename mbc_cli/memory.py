@@ -10,6 +10,7 @@ from mbc_store import MemoryStore, StoreConfig, StoreExists, StoreNotFound
 
 from mbc_cli.corpus.documents import Document
 from mbc_cli.errors import UsageError
+from mbc_cli.identifiers import is_unicode
 from mbc_cli.inference.adapters import Loading, load_on, resolve_adapter, resolve_recorded
 from mbc_cli.inference.answer import Answer, AnswerStream, Source
 from mbc_cli.inference.answerer import Answerer
@@ -351,6 +352,8 @@ class Memory(StoredDocuments):
                 raise UsageError(f"a question is of type {type(question).__name__}: give its text")
             if not question.strip():
                 raise UsageError("a question is empty: give the text of a question")
+            if not is_unicode(question):
+                raise UsageError(f"the question {question!r:.100} is not valid UTF-8")
         if top_k is not None:
             _count("top_k", top_k)
         if threshold is not None and not (isinstance(threshold, float | int) and 0 <= threshold <= 1):

@@ -16,6 +16,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from mbc_store.errors import StoreError, StoreWarning
+from mbc_store.urls import holds_credentials
 
 from mbc_cli import __version__, reporting
 from mbc_cli.cli import output, process, settings
@@ -111,6 +112,16 @@ def console() -> NoReturn:
         process.end(int(ended.code or ExitCode.DONE))
 
 
+def _refuse_credentials(arguments: list[str]) -> None:
+    variables = [value for name, value in os.environ.items() if name.startswith("MBC_")]
+    values = [argument.partition("=")[2] for argument in arguments if argument.startswith("-")]
+    if any(map(holds_credentials, [*arguments, *values, *variables])):
+        raise UsageError(
+            "a URL among the arguments and MBC_ variables holds credentials",
+            "leave them out of it, and give them in the environment (AWS_*, GOOGLE_*, HF_TOKEN)",
+        )
+
+
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run ``mbc``.
 
@@ -121,6 +132,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     reporting.listen(output)
     warnings.showwarning = lambda message, *_, **__: output.warn(str(message))
     try:
+        _refuse_credentials(sys.argv[1:] if arguments is None else arguments)
         # Not in Typer's standalone mode, which shows errors in boxes of its own.
         code = build_command().main(args=arguments, prog_name="mbc", standalone_mode=False)
         if code == ExitCode.INTERRUPTED:  # Typer's answer to a KeyboardInterrupt

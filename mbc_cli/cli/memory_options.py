@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated
@@ -9,6 +10,7 @@ from typing import Annotated
 import typer
 
 from mbc_cli.errors import UsageError
+from mbc_cli.identifiers import is_unicode
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
@@ -26,6 +28,7 @@ At = Annotated[
 ]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_LONGEST = 365_000 * 86_400  # seconds
 
 
 def conditions(values: Sequence[str] | None) -> dict[str, str]:
@@ -42,8 +45,18 @@ def conditions(values: Sequence[str] | None) -> dict[str, str]:
 def age(option: str, value: str) -> timedelta:
     """A duration such as ``30d``, ``12h`` or ``0s``."""
     number, unit = value[:-1], value[-1:]
-    if not number.isdigit() or unit not in _UNITS:
+    seconds = int(number) * _UNITS.get(unit, 0) if re.fullmatch("[0-9]{1,12}", number) else _LONGEST + 1
+    if unit not in _UNITS or seconds > _LONGEST:
         raise UsageError(
-            f"{option} received {value!r}; accepted: a number and one of s, m, h, d, w, such as 30d"
+            f"{option} received {value!r:.40}; accepted: a number and one of s, m, h, d, w, such as 30d, "
+            "up to 1000 years"
         )
-    return timedelta(seconds=int(number) * _UNITS[unit])
+    return timedelta(seconds=seconds)
+
+
+def valid_ids(values: Sequence[str]) -> list[str]:
+    """Ids as the command line has them."""
+    for value in values:
+        if not is_unicode(value):
+            raise UsageError(f"the id {value!r:.100} is not valid UTF-8")
+    return list(values)

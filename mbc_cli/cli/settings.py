@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mbc_store.urls import holds_credentials
+
 from mbc_cli.errors import UsageError, nearest_hint
 from mbc_cli.yaml_settings import Tree
 
@@ -84,6 +86,8 @@ def option_defaults(tree: Mapping[str, Any], options: Options, source: str, *, n
 
 def _check_value(name: str, value: Any, flag: bool, source: str) -> None:
     items = value if isinstance(value, list) else [value]
+    if any(isinstance(item, str) and holds_credentials(item) for item in items):
+        raise UsageError(f"{source}: {name!r} is a URL that holds credentials", "leave them out of it")
     wrong = Mapping | list if flag else Mapping | list | bool
     if any(isinstance(item, wrong) for item in items):
         accepted = "true or false" if flag else "a text, in quotes where it could be read as something else"

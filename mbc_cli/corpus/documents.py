@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from mbc_cli.corpus.times import time_bound
 from mbc_cli.errors import UsageError
+from mbc_cli.identifiers import id_problem
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 
@@ -43,7 +44,9 @@ class Document:
         Raises:
             UsageError: a value is of another type, or ``timestamp`` is no time.
         """
-        for name, value in (("id", id), ("text", text), ("title", title)):
+        if problem := id_problem(id):
+            raise UsageError(f"a document's id {problem} (received {id!r:.100})")
+        for name, value in (("text", text), ("title", title)):
             if not isinstance(value, str) and (name != "title" or value is not None):
                 raise UsageError(f"a document's {name} is of type {type(value).__name__}; accepted: text")
         if metadata is not None and not isinstance(metadata, Mapping):

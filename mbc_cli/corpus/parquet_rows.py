@@ -82,4 +82,4 @@ def _bytes(array: Any) -> int:
     if types.is_nested(kind):  # lists of all kinds, and structs
         parts = array.flatten()
         return sum(map(_bytes, parts)) if types.is_struct(kind) else _bytes(parts)
-    return array.nbytes
+    return int(array.nbytes)

@@ -11,11 +11,12 @@ from typing import Any
 from mbc_cli.corpus.bad_input import BadRecord
 from mbc_cli.corpus.documents import JSON, Document, Question
 from mbc_cli.corpus.times import parse_timestamp
+from mbc_cli.identifiers import id_problem
 
-MAX_ID_CHARACTERS = 512
 MAX_NESTING = 32
 MAX_VALUES = 2**18  # of one record: a list of nothing takes three bytes of JSON, and sixty in Python
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+EXPORT_FIELDS = {"digest", "spans"}  # of the store, which finds them anew
+_DIGEST = re.compile("[0-9a-f]{16}")
 _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"')  # possessive: nothing is kept to go back to
 
 Record = Mapping[str, Any]
@@ -114,10 +115,8 @@ def _identifier(record: Record, name: str) -> str:
         raise BadRecord(f"field {name!r} is {_kind(value)}; accepted: text or an integer")
     if not value.strip():
         raise BadRecord(f"field {name!r} is empty")
-    if len(value) > MAX_ID_CHARACTERS or _CONTROL.search(value):
-        raise BadRecord(
-            f"field {name!r} cannot be an id; accepted: up to {MAX_ID_CHARACTERS} characters, none of control"
-        )
+    if problem := id_problem(value):
+        raise BadRecord(f"field {name!r} cannot be an id: it {problem}")
     return value
 
 
@@ -166,6 +165,8 @@ def _required(record: Record, name: str) -> Any:
 
 def _metadata(record: Record, names: FieldNames) -> dict[str, JSON]:
     taken = {names.id, names.text, names.title, names.timestamp, "metadata"}
+    if _is_exported(record):
+        taken |= EXPORT_FIELDS
     metadata = {str(name): _json_value(value, 1) for name, value in record.items() if name not in taken}
     nested = record.get("metadata")
     if nested is None or nested == "":
@@ -173,6 +174,12 @@ def _metadata(record: Record, names: FieldNames) -> dict[str, JSON]:
     if not isinstance(nested, Mapping):
         raise BadRecord(f"field 'metadata' is {_kind(nested)}; accepted: an object")
     return metadata | {str(name): _json_value(value, 1) for name, value in nested.items()}
+
+
+def _is_exported(record: Record) -> bool:
+    """Whether ``record`` is a line of documents.jsonl as ``mbc memory export`` writes it."""
+    digest, spans = record.get("digest"), record.get("spans")
+    return isinstance(digest, str) and _DIGEST.fullmatch(digest) is not None and isinstance(spans, list)
 
 
 def _json_value(value: Any, depth: int) -> JSON:

@@ -46,7 +46,10 @@ def resolve_adapter(adapter: str | Path | None = None) -> AdapterLocation:
     name = DEFAULT_ADAPTER if adapter is None else str(adapter)
     if name == DEFAULT_ADAPTER:
         return AdapterLocation(_bundled_directory(), DEFAULT_ADAPTER)
-    directory = Path(name).expanduser()
+    try:
+        directory = Path(name).expanduser()
+    except RuntimeError:
+        raise AdapterError(f"{name!r} names the home of a user who is not known") from None
     if directory.is_dir():
         return AdapterLocation(_checked(directory.resolve()), str(directory.resolve()), chosen=True)
     if _HUB_ID.fullmatch(name):
@@ -130,8 +133,8 @@ def load_on(
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # unknown name, no such GPU, built without CUDA
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError) as error:  # unknown, not there, or a device without data
         reason = str(error).strip().partition("\n")[0]
         raise DeviceError(f"device {device!r} cannot be used: {reason}", "use cpu or auto") from error
     loaded = adapter.load_adapter(

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from mbc_store.columns import Columns
+from mbc_store.errors import InvalidRecord
 from mbc_store.format import ArraySpec
 
 TAIL = 4096
@@ -43,8 +44,15 @@ def _count(run: dict[str, Any]) -> int:
 
 
 def hash_ids(ids: Iterable[str]) -> np.ndarray:
-    """uint32: the first four bytes of BLAKE2b-32 of each id in UTF-8, little endian."""
-    digests = b"".join(blake2b(identifier.encode(), digest_size=4).digest() for identifier in ids)
+    """uint32: the first four bytes of BLAKE2b-32 of each id in UTF-8, little endian.
+
+    Raises:
+        InvalidRecord: an id holds half of a surrogate pair.
+    """
+    try:
+        digests = b"".join(blake2b(identifier.encode(), digest_size=4).digest() for identifier in ids)
+    except UnicodeEncodeError as error:
+        raise InvalidRecord(f"the id {error.object!r:.100} is not valid UTF-8") from None
     return np.frombuffer(digests, dtype="<u4")
 
 

@@ -15,6 +15,7 @@ from mbc_store import icechunk_files
 from mbc_store.errors import StoreError
 from mbc_store.icechunk_files import REPOSITORY
 from mbc_store.locking import sync_file_system, writer_lock
+from mbc_store.urls import holds_credentials
 
 # Icechunk logs to stdout: that local commits are unsafe between processes (mbc_store.repository makes them
 # safe), and errors that it raises as well.
@@ -36,15 +37,23 @@ class Location:
         """Accepts a path, ``file://``, ``s3://bucket/prefix`` or ``gs://bucket/prefix``.
 
         Raises:
-            StoreError: an empty path, another scheme, or no bucket.
+            StoreError: an empty path, another scheme, no bucket, or credentials, which are not repeated.
         """
         if isinstance(location, Location):
             return location
         text = os.fspath(location)
         if not text:
             raise StoreError("the path of the store is empty", "use a folder, s3://... or gs://...")
+        if holds_credentials(text):
+            raise StoreError(
+                "the location holds credentials",
+                "leave them out of it, and give them in the environment (AWS_*, GOOGLE_*)",
+            )
         if "://" not in text:
-            return cls(text, Path(text).expanduser().absolute(), "file")
+            try:
+                return cls(text, Path(text).expanduser().absolute(), "file")
+            except RuntimeError:
+                raise StoreError(f"{text!r} names the home of a user who is not known") from None
         parts = urlsplit(text)
         if parts.scheme == "file":
             return cls(text, Path(parts.path).absolute(), "file")
@@ -52,9 +61,9 @@ class Location:
             raise StoreError(
                 f"{text!r}: unknown kind of location {parts.scheme!r}", "use a folder, s3://... or gs://..."
             )
-        if not parts.netloc or not parts.path.strip("/"):
+        if not parts.netloc or ":" in parts.netloc or not parts.path.strip("/"):
             raise StoreError(
-                f"{text!r} names no bucket or no prefix", f"write {parts.scheme}://BUCKET/PREFIX"
+                f"{parts.scheme}://... names no bucket or no prefix", f"write {parts.scheme}://BUCKET/PREFIX"
             )
         return cls(text, None, parts.scheme, parts.netloc, parts.path.strip("/"))
 

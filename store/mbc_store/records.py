@@ -12,6 +12,7 @@ import numpy as np
 
 from mbc_store.errors import InvalidRecord, StoreCorrupt
 from mbc_store.format import FIRST_TIMESTAMP, LAST_TIMESTAMP, StoreConfig
+from mbc_store.identifiers import id_problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,10 +196,10 @@ def check_record(record: DocumentRecord, config: StoreConfig) -> DocumentRecord:
     """
 
     def refuse(problem: str) -> InvalidRecord:
-        return InvalidRecord(f"document {record.id!r}: {problem}")
+        return InvalidRecord(f"document {record.id!r:.100}: {problem}")
 
-    if not isinstance(record.id, str) or not record.id:
-        raise InvalidRecord(f"a document id is a non-empty text, not {record.id!r}")
+    if problem := id_problem(record.id):
+        raise refuse(f"the id {problem}")
     slots, levels, codes = config.code_shape
     array = np.asarray(record.codes)
     if array.ndim != 3 or array.shape[0] < 1 or array.shape[1:] != (slots, levels):

@@ -134,6 +134,35 @@ def test_sentences_on_stdin_are_documents(mbc: RunMbc, store: Path, adapter_dire
     assert "0 added, 0 replaced, 2 unchanged" in mbc("encode", "-", "--store", store, stdin=typed).out
 
 
+def test_an_export_is_encoded_as_the_documents_it_was_made_of(
+    mbc: RunMbc, corpus: Path, filled: Path, tmp_path: Path, select_adapter_directory: Path
+) -> None:
+    assert mbc("memory", "export", tmp_path / "export", "--store", filled).code == 0
+    exported = tmp_path / "export" / "documents.jsonl"
+    counts = summary(mbc, exported, "--store", filled)
+    assert (counts["added"], counts["replaced"], counts["unchanged"]) == (0, 0, 3)
+    another = tmp_path / "another.mbc"
+    assert summary(mbc, exported, "--store", another, "--adapter", select_adapter_directory)["added"] == 3
+
+    def documents(store: Path) -> list[Any]:
+        with MemoryStore.open(store).snapshot() as snapshot:
+            records = [snapshot.record(each.id) for each in snapshot.iter_documents()]
+            return [(r.id, r.text, r.title, r.timestamp, dict(r.metadata), r.digest) for r in records]
+
+    assert documents(another) == documents(filled)
+
+
+def test_a_digest_and_spans_of_ones_own_are_metadata(
+    mbc: RunMbc, tmp_path: Path, store: Path, adapter_directory: Path
+) -> None:
+    lines = [{"id": "a", "text": "t", "digest": "short"}, {"id": "b", "text": "t", "spans": [[0, 1]]}]
+    (tmp_path / "d.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert mbc("encode", tmp_path / "d.jsonl", "--store", store, "--adapter", adapter_directory).code == 0
+    with MemoryStore.open(store).snapshot() as snapshot:
+        assert dict(snapshot.record("a").metadata) == {"digest": "short"}
+        assert dict(snapshot.record("b").metadata) == {"spans": [[0, 1]]}
+
+
 def test_the_window_decides_how_many_passages_there_are(
     mbc: RunMbc, corpus: Path, tmp_path: Path, adapter_directory: Path
 ) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from mbc_cli.cli import output
 from mbc_cli.cli.commands import memory_changes, memory_forget
-from mbc_cli.cli.memory_options import At, Since, Until, WhereOption, conditions
+from mbc_cli.cli.memory_options import At, Since, Until, WhereOption, conditions, valid_ids
 from mbc_cli.cli.options import DEFAULT_STORE, Json, Store, count
 from mbc_cli.errors import ExitCode
 
@@ -147,7 +147,7 @@ def show(
     from mbc_store import MemoryStore
 
     with MemoryStore.open(store, at=at).snapshot() as snapshot:
-        record = snapshot.record(identifier)
+        record = snapshot.record(*valid_ids([identifier]))
     fields: dict[str, Any] = {
         "id": record.id,
         "title": record.title,

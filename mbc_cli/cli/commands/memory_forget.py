@@ -10,7 +10,7 @@ import typer
 
 from mbc_cli.cli import output
 from mbc_cli.cli.commands.memory_changes import write_result
-from mbc_cli.cli.memory_options import DryRun, Since, Until, WhereOption, Yes, conditions
+from mbc_cli.cli.memory_options import DryRun, Since, Until, WhereOption, Yes, conditions, valid_ids
 from mbc_cli.cli.options import DEFAULT_STORE, Json, Store
 from mbc_cli.errors import ExitCode, UsageError
 
@@ -53,7 +53,9 @@ def forget(
 
     from mbc_cli.stored_documents import StoredDocuments
 
-    named = ids if ids_from is None else [*(ids or []), *_read_ids(ids_from)]
+    named = None if ids is None else valid_ids(ids)
+    if ids_from is not None:
+        named = [*(named or []), *_read_ids(ids_from)]
     stored = StoredDocuments(MemoryStore.open(store))
     found = stored.forget(named, since=since, until=until, where=conditions(where), dry_run=True)
     if found.missing and not ignore_missing:

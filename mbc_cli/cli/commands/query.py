@@ -25,6 +25,7 @@ from mbc_cli.cli.options import (
     count,
 )
 from mbc_cli.errors import ExitCode, InputError, UsageError
+from mbc_cli.identifiers import is_unicode
 
 if TYPE_CHECKING:
     from mbc_cli.corpus.bad_input import BadInputs
@@ -242,6 +243,8 @@ def _from_arguments(questions: Sequence[str]) -> Iterator[_Asked]:
     for position, text in enumerate(questions, start=1):
         if not text.strip():
             raise UsageError(f"question {position} is empty")
+        if not is_unicode(text):
+            raise UsageError(f"question {position} is not valid UTF-8: {text!r:.100}")
     return iter([_Asked(text.strip(), f"question {place}") for place, text in enumerate(questions, start=1)])
 
 
