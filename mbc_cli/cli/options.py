@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from mbc_cli.corpus.bad_input import OnError as OnErrorPolicy
+from mbc_cli.model.base_quantize import Quantize as QuantizeKind
 
 MOST = 2**31 - 1  # beyond, each library fails in a way of its own
 
@@ -44,7 +45,7 @@ BaseModel = Annotated[
     ),
 ]
 Quantize = Annotated[
-    Literal["nf4", "int8"] | None,
+    QuantizeKind | None,
     typer.Option("--quantize", help="Load the LLM in 4 (nf4) or 8 bits (int8); needs bitsandbytes."),
 ]
 BatchSize = Annotated[int, count("--batch-size", "Texts per forward pass.")]

@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from mbc_cli.errors import AdapterError, DeviceError
 from mbc_cli.inference.trust import TrustedAdapter, remember_adapter, trusted_adapters
+from mbc_cli.model.base_quantize import Quantize
 
 if TYPE_CHECKING:
     from mbc_cli.model.adapter import LoadedAdapter
 
-Quantize = Literal["nf4", "int8"]
 
 DEFAULT_ADAPTER = "default"
 CONFIG_FILE = "config.yaml"

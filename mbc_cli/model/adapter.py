@@ -41,11 +41,12 @@ from mbc_cli.model.adapter_files import (
     damages,
     is_finite,
 )
+from mbc_cli.model.base_quantize import Quantize
 from mbc_cli.model.build import build_memory_model
 from mbc_cli.model.calibration import Calibration
 from mbc_cli.model.config import MemoryConfig
 from mbc_cli.model.frozen_config import FrozenConfig
-from mbc_cli.model.llm.backbone import Backbone, Quantize
+from mbc_cli.model.llm.backbone import Backbone
 from mbc_cli.model.llm.kv_lora import load_lora_state, lora_state, save_kv_lora
 from mbc_cli.model.llm.pretrained import load_config, tensor_shapes, weight_files
 from mbc_cli.model.memory_model import MemoryModel

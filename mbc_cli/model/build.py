@@ -8,8 +8,9 @@ from typing import assert_never
 import torch
 from transformers import PretrainedConfig
 
+from mbc_cli.model.base_quantize import Quantize
 from mbc_cli.model.config import MemoryConfig, SelectSlotsConfig, SelectTokensConfig, WholeBankConfig
-from mbc_cli.model.llm.backbone import Backbone, Quantize
+from mbc_cli.model.llm.backbone import Backbone
 from mbc_cli.model.llm.kv_lora import lora_parameters
 from mbc_cli.model.memory_model import MemoryModel
 from mbc_cli.model.quantizer import VectorQuantizer

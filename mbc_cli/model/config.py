@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter, field_validator
 
+from mbc_cli.model.base_quantize import Quantize
 from mbc_cli.model.frozen_config import FrozenConfig, one_of
 
 # What context vectors become (MBC section 3.2). Names as in the vector-quantize-pytorch package.
@@ -113,7 +114,7 @@ class _MethodConfig(FrozenConfig):
     method: str
     base_model: str = Field(description="The frozen LLM: hub id or local directory.")
     base_revision: str | None = None
-    base_quantize: Literal["nf4", "int8"] | None = Field(
+    base_quantize: Quantize | None = Field(
         None, description="Load the frozen LLM quantised through bitsandbytes."
     )
     prompt: str = Field(

@@ -14,6 +14,7 @@ from transformers import PretrainedConfig
 
 from mbc_cli.errors import CheckpointError
 from mbc_cli.model.adapter import save_adapter
+from mbc_cli.model.base_quantize import Quantize
 from mbc_cli.model.config import (
     AggregationConfig,
     KvLoraConfig,
@@ -23,7 +24,7 @@ from mbc_cli.model.config import (
     WholeBankConfig,
 )
 from mbc_cli.model.llm.architectures import model_config
-from mbc_cli.model.llm.backbone import Backbone, BackboneShape, Quantize
+from mbc_cli.model.llm.backbone import Backbone, BackboneShape
 from mbc_cli.model.tokenizers import Tokenizers
 from mbc_cli.model.whole_bank.build import build_whole_bank_model
 from mbc_cli.model.whole_bank.model import WholeBankMemoryModel

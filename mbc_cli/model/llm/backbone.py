@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -15,10 +15,10 @@ from torch.nn import functional as F
 from transformers import PretrainedConfig, PreTrainedModel
 
 from mbc_cli.errors import MissingPackageError, ModelError, install_hint
+from mbc_cli.model.base_quantize import Quantize
 from mbc_cli.model.llm.prefix import Prefix
 from mbc_cli.model.llm.pretrained import load_config, load_language_model, random_language_model
 
-Quantize = Literal["nf4", "int8"]
 # What bitsandbytes multiplies in: activations of another type would be cast at every product.
 _COMPUTE_TYPES = {"nf4": torch.bfloat16, "int8": torch.float16}
 
