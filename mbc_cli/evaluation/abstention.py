@@ -70,17 +70,17 @@ def _confidences_elsewhere(memory: Memory, questions: Sequence[Question], batch_
     assert memory.calibration is not None
     with memory.store.snapshot() as snapshot:
         passages = snapshot.passage_count
-        own = []
+        own_passages = []
         for question in questions:
             documents = [snapshot.document(name) for name in question.document_ids]
-            own.append(sum(len(document.rows) for document in documents if document is not None))
+            own_passages.append(sum(len(document.rows) for document in documents if document is not None))
     # Even if all its own passages are best, one more is another document's.
-    depth = 1 + max(own)
+    depth = 1 + max(own_passages)
     ranked = memory.search([question.question for question in questions], top_k=depth, batch_size=batch_size)
     best = [_best_elsewhere(*pair) for pair in zip(questions, ranked, strict=True)]
     return [
         0.0 if score is None else memory.calibration.confidence(score, passages - count)
-        for score, count in zip(best, own, strict=True)
+        for score, count in zip(best, own_passages, strict=True)
     ]
 
 
