@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Unpack
 
-from mbc_store import MemoryStore, StoreConfig, StoreExists, StoreNotFound
+from mbc_store import MemoryStore, StoreConfig, StoreNotFound
 
 from mbc_cli.corpus.documents import Document
 from mbc_cli.errors import UsageError
@@ -102,26 +102,7 @@ class Memory(StoredDocuments):
             MbcError: the adapter or its LLM cannot be loaded, the adapter makes no codes, or the windows do
                 not fit it. No store is created then.
         """
-        location = resolve_adapter(adapter)
-        loaded = load_on(location, **loading)
-        config = loaded.model.config
-        quantizer = require_codes(config)
-        Windows.of(loaded.model, loaded.tokenizers, window, overlap)
-        created = MemoryStore.create(
-            store,
-            StoreConfig(
-                slots=config.context_vectors,
-                num_quantizers=quantizer.num_quantizers,
-                codebook_size=quantizer.codebook_size,
-                fingerprint=loaded.model.fingerprint(),
-                keep_text=keep_text,
-                adapter=location.name,
-                base_model=config.base_model,
-                vector_width=loaded.model.context_width,
-                quantization_error=(loaded.provenance or {}).get("quantization_error"),
-            ),
-        )
-        return cls(created, loaded, adapter_name=location.name)
+        return cls._made(MemoryStore.create, store, adapter, keep_text, window, overlap, loading)
 
     @classmethod
     def open_or_create(
@@ -144,26 +125,50 @@ class Memory(StoredDocuments):
         try:
             opened = MemoryStore.open(store)
         except StoreNotFound:
-            try:
-                return cls.create(
-                    store,
-                    adapter,
-                    keep_text=keep_text is not False,
-                    window=window,
-                    overlap=overlap,
-                    **loading,
-                )
-            except StoreExists:
-                if not MemoryStore.exists(store):
-                    raise
-                opened = MemoryStore.open(store)  # another process has made it since
-        if keep_text is not None and keep_text != opened.config.keep_text:
-            kept = "keeps" if opened.config.keep_text else "does not keep"
+            make = MemoryStore.open_or_create  # another process may make it meanwhile
+            memory = cls._made(make, store, adapter, keep_text is not False, window, overlap, loading)
+        else:
+            memory = cls.open(opened, adapter, **loading)
+        if keep_text is not None and keep_text != memory.store.config.keep_text:
+            kept = "does not keep" if keep_text else "keeps"
             raise UsageError(
                 f"{store} {kept} text, which is settled when a store is created",
                 "leave the option out, or use another store",
             )
-        return cls.open(opened, adapter, **loading)
+        return memory
+
+    @classmethod
+    def _made(
+        cls,
+        make: Callable[[str | Path, StoreConfig], MemoryStore],
+        store: str | Path,
+        adapter: str | Path | None,
+        keep_text: bool,
+        window: int | None,
+        overlap: int | None,
+        loading: Loading,
+    ) -> Memory:
+        """A memory whose store ``make`` makes, once it is known that the adapter can fill it."""
+        location = resolve_adapter(adapter)
+        loaded = load_on(location, **loading)
+        config = loaded.model.config
+        quantizer = require_codes(config)
+        Windows.of(loaded.model, loaded.tokenizers, window, overlap)
+        made = make(
+            store,
+            StoreConfig(
+                slots=config.context_vectors,
+                num_quantizers=quantizer.num_quantizers,
+                codebook_size=quantizer.codebook_size,
+                fingerprint=loaded.model.fingerprint(),
+                keep_text=keep_text,
+                adapter=location.name,
+                base_model=config.base_model,
+                vector_width=loaded.model.context_width,
+                quantization_error=(loaded.provenance or {}).get("quantization_error"),
+            ),
+        )
+        return cls(made, loaded, adapter_name=location.name)
 
     @classmethod
     def reencode(

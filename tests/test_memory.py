@@ -287,5 +287,6 @@ def test_a_store_that_another_process_makes_meanwhile_is_opened(
 ) -> None:
     path = tmp_path / "memory.mbc"
     first = Memory.create(path, adapter_directory, device="cpu")
-    with mock.patch.object(MemoryStore, "open", side_effect=[StoreNotFound("not there yet"), first.store]):
+    missing = StoreNotFound("not there yet")
+    with mock.patch.object(MemoryStore, "open", side_effect=[missing, first.store]):
         assert Memory.open_or_create(path, adapter_directory, device="cpu").store is first.store
