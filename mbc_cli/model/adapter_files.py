@@ -38,7 +38,7 @@ def base_folder(directory: Path, base_model: str) -> Path | None:
     """The folder of an LLM that lies inside the adapter, which is named ``./...``; None for one elsewhere.
 
     Raises:
-        AdapterError: ``base_model`` leads outside the adapter, or cannot be a name.
+        AdapterError: ``base_model`` leads outside the adapter, if only by a link, or cannot be a name.
     """
     parts = Path(base_model).parts
     if not base_model.isprintable() or ".." in parts or not parts:
@@ -46,7 +46,15 @@ def base_folder(directory: Path, base_model: str) -> Path | None:
             f"base_model {base_model!r} points outside the adapter {directory}, or nowhere",
             "accepted: ./FOLDER inside the adapter, an absolute path, or a hub id",
         )
-    return directory / base_model if base_model.startswith("./") else None
+    if not base_model.startswith("./"):
+        return None
+    base = directory / base_model
+    if base.resolve() != directory.resolve() / base.relative_to(directory):
+        raise AdapterError(
+            f"the adapter {directory} is refused: {base} is, or lies behind, a symbolic link",
+            "copy the folder itself in its place",
+        )
+    return base
 
 
 def adapter_files(directory: Path, base_model: str | None = None) -> list[str]:
@@ -55,12 +63,9 @@ def adapter_files(directory: Path, base_model: str | None = None) -> list[str]:
     Raises:
         AdapterError: one of them is a link, a pipe or a device, or ``base_model`` leads outside.
     """
-    parts = [directory / part for part in PARTS]
+    base = None if base_model is None else base_folder(directory, base_model)
+    parts = [directory / part for part in PARTS] + ([] if base is None else [base])
     try:
-        if base_model is not None and (base := base_folder(directory, base_model)):
-            if base.resolve() != directory.resolve() / base.relative_to(directory):
-                raise UntrustedFileError(f"{base} is, or lies behind, a symbolic link")
-            parts.append(base)
         return sorted(path.relative_to(directory).as_posix() for path in _regular_files(parts))
     except UntrustedFileError as error:
         raise AdapterError(

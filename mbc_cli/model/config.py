@@ -15,6 +15,9 @@ from pydantic import Field, TypeAdapter, field_validator
 from mbc_cli.model.base_quantize import Quantize
 from mbc_cli.model.frozen_config import FrozenConfig, one_of
 
+MOST_LAYERS = 1000
+"""Of anything that is built one by one: a file that asks for millions would take hours to be refused."""
+
 # What context vectors become (MBC section 3.2). Names as in the vector-quantize-pytorch package.
 
 
@@ -57,7 +60,7 @@ class RvqConfig(CodebookConfig):
     """Several codes for each, every one of what the ones before it left over."""
 
     kind: Literal["rvq"] = "rvq"
-    num_quantizers: int = Field(2, ge=2, description="L, residual levels.")
+    num_quantizers: int = Field(2, ge=2, le=MOST_LAYERS, description="L, residual levels.")
 
 
 class QuantizationScheduleConfig(FrozenConfig):
@@ -102,7 +105,9 @@ class KvLoraConfig(FrozenConfig):
 
     rank: int = Field(16, ge=1)
     alpha: float = Field(32, gt=0)
-    last_layers: int = Field(6, ge=1, description="How many of the LLM's last layers carry adapters.")
+    last_layers: int = Field(
+        6, ge=1, le=MOST_LAYERS, description="How many of the LLM's last layers carry adapters."
+    )
 
 
 class _MethodConfig(FrozenConfig):
@@ -167,7 +172,7 @@ class T5AmortizationConfig(FrozenConfig):
 class AggregationConfig(FrozenConfig):
     """How a question attends to what it reads (MBC section 3.3)."""
 
-    blocks: int = Field(4, ge=1, description="Cross-attention blocks.")
+    blocks: int = Field(4, ge=1, le=MOST_LAYERS, description="Cross-attention blocks.")
     heads: int = Field(8, ge=1)
     head_dimension: int = Field(96, ge=1)
 
@@ -213,7 +218,9 @@ class WholeBankConfig(_MethodConfig):
 class TrunkAmortizationConfig(FrozenConfig):
     """A trunk initialised from the frozen LLM's own first blocks reads texts."""
 
-    trunk_layers: int = Field(2, ge=1, description="Blocks of the trunk, which read in both directions.")
+    trunk_layers: int = Field(
+        2, ge=1, le=MOST_LAYERS, description="Blocks of the trunk, which read in both directions."
+    )
     document_tokens: int = Field(512, ge=8, description="Longest window of a document, in tokens.")
     question_tokens: int = Field(128, ge=4, description="Longest question, in tokens.")
 
@@ -242,7 +249,9 @@ class MemoryQueueConfig(FrozenConfig):
 class RelevanceConfig(FrozenConfig):
     """A question weighs the slots of what it reads. For passages that report several things."""
 
-    layers: int = Field(ge=1, description="Layers that judge which slots a question is about.")
+    layers: int = Field(
+        ge=1, le=MOST_LAYERS, description="Layers that judge which slots a question is about."
+    )
     weight: float = Field(1.0, ge=0, description="Of the loss that teaches it.")
 
 

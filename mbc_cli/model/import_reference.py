@@ -114,6 +114,9 @@ def infer_config(
         )
     except (KeyError, StopIteration) as error:
         raise CheckpointError(f"the checkpoint lacks the published tensor {error}") from error
+    except (IndexError, TypeError, ValueError) as error:  # ValueError: of pydantic, for sizes that none has
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"its tensors are not as published: {reason[:300]}") from error
 
 
 def _count(state: dict[str, Tensor], pattern: str) -> int:

@@ -34,11 +34,12 @@ TREES = (
     "base/tokenizer_config.json",
 )
 
+ELSEWHERE = "../../outside/base/model.safetensors"
 DEEP = "[" * 20_000 + "]" * 20_000
-VALUES: tuple[Any, ...] = (
-    None, True, -1, 0, 0.5, 10**9, 10**30, float("nan"), float("inf"), "", "text", "\0", "../../outside", "é" * 300,
-    [], [1, "a", None], {}, {"a": {"b": [1]}}, [[]] * 50,
-)  # fmt: skip
+NUMBERS = (True, -1, 0, 0.5, 10**9, 10**30, float("nan"), float("inf"))
+TEXTS = ("", "text", "\0", "../../outside", "é" * 300)
+TREES_AS_VALUES = ([], [1, "a", None], {}, {"a": {"b": [1]}}, [[]] * 50)
+VALUES: tuple[Any, ...] = (None, *NUMBERS, *TEXTS, *TREES_AS_VALUES)
 
 AUTO_MAP = {f"Auto{kind}": "evil.Evil" for kind in ("Config", "Model", "ModelForCausalLM")} | {
     "AutoTokenizer": ["evil.Evil", "evil.Evil"]
@@ -46,7 +47,7 @@ AUTO_MAP = {f"Auto{kind}": "evil.Evil" for kind in ("Config", "Model", "ModelFor
 
 
 def make_whole(adapter: Path, base: Path, directory: Path) -> Path:
-    """A sound adapter at ``directory``: that of ``adapter`` with the LLM ``base`` inside, without checksums."""
+    """A sound adapter at ``directory``: ``adapter`` with the LLM ``base`` inside, without checksums."""
     shutil.copytree(adapter, directory)
     if base != adapter / "base":
         shutil.copytree(base, directory / "base")
@@ -193,7 +194,10 @@ KNOWN: dict[str, Change] = {
     "a billion context vectors": set_value(CONFIG, ("model", "context_vectors"), 10**12),
     "a million LoRA layers": set_value(CONFIG, ("model", "kv_lora", "last_layers"), 10**6),
     "a huge LoRA": set_value(CONFIG, ("model", "kv_lora", "rank"), 10**9),
-    "checksums elsewhere": set_value(CONFIG, ("files",), {"../outside/base/config.json": {"size": 1, "sha256": "0" * 64}}),
+    "checksums elsewhere": set_value(
+        CONFIG, ("files",), {"../outside/base/config.json": {"size": 1, "sha256": "0" * 64}}
+    ),
+    "a million blocks": set_value(CONFIG, ("model", "aggregation", "blocks"), 10**6),
     # the LLM
     "LLM nests deeply": spliced(BASE, "x", DEEP),
     "LLM of no heads": set_value(BASE, ("n_head",), 0),
@@ -207,17 +211,21 @@ KNOWN: dict[str, Change] = {
     "LLM of a billion columns": set_value(BASE, ("n_embd",), 10**9),
     "LLM of code": code_in(BASE, model_type="evil"),
     "LLM of a known kind with code": code_in(BASE),
-    "LLM stands for another": text("base/adapter_config.json", '{"base_model_name_or_path": "../outside/base"}'),
+    "LLM stands for another": text(
+        "base/adapter_config.json", '{"base_model_name_or_path": "../outside/base"}'
+    ),
     "LLM is a link": replaced_by("base", link_to("../outside/base")),
-    "LLM's weights lie above": index_names("../../outside/base/model.safetensors"),
-    "LLM's weights lie elsewhere": set_value(BASE, ("transformers_weights",), "../../outside/base/model.safetensors"),
+    "LLM's weights lie above": index_names(ELSEWHERE),
+    "LLM's weights lie elsewhere": set_value(BASE, ("transformers_weights",), ELSEWHERE),
     # tokenizers
     "tokenizer nests deeply": text(TOKENIZER, DEEP),
     "tokenizer is a list": text(TOKENIZER, "[]"),
     "tokenizer's settings are a list": text(TOKENIZER_CONFIG, "[]"),
     "tokenizer of code": code_in(TOKENIZER_CONFIG, tokenizer_class="Evil"),
     "tokenizer of a known kind with code": code_in(TOKENIZER_CONFIG),
-    "tokenizer lies above": set_value(TOKENIZER_CONFIG, ("tokenizer_file",), "../../../outside/base/tokenizer.json"),
+    "tokenizer lies above": set_value(
+        TOKENIZER_CONFIG, ("tokenizer_file",), "../../../outside/base/tokenizer.json"
+    ),
     "tokenizer with a model's settings": text(
         "tokenizers/language/config.json", '{"model_type": "qwen2", "num_hidden_layers": 1000000000}'
     ),
@@ -229,7 +237,7 @@ KNOWN: dict[str, Change] = {
     "LoRA's folder is a link": replaced_by("kv_lora", link_to("../outside/base")),
     "LLM's weights are a pipe": replaced_by(WEIGHTS[2], lambda target: os.mkfifo(target)),
     "LLM's weights claim a huge header": bytes_changed(WEIGHTS[2], _header_claims),
-}  # fmt: skip
+}
 
 
 def paths_of(tree: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

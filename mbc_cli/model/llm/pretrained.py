@@ -100,8 +100,15 @@ def load_language_model(
 
 
 def random_language_model(config: PretrainedConfig) -> PreTrainedModel:
-    """A causal LLM with random weights; under ``torch.device("meta")`` one without storage."""
-    return AutoModelForCausalLM.from_config(config, trust_remote_code=False, attn_implementation=ATTENTION)
+    """A causal LLM with random weights; under ``torch.device("meta")`` one without storage.
+
+    Raises:
+        ModelError: no such LLM can be built.
+    """
+    with _as_one_line(f"no LLM can be built as the configuration of {config.name_or_path!r} says"):
+        return AutoModelForCausalLM.from_config(
+            config, trust_remote_code=False, attn_implementation=ATTENTION
+        )
 
 
 def load_t5(name: str) -> T5Model:

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from mbc_cli.errors import CheckpointError
+from mbc_cli.model.adapter_files import is_finite
 from mbc_cli.model.llm.kv_lora import load_lora_state
 from mbc_cli.model.whole_bank.model import WholeBankMemoryModel
+from mbc_cli.untrusted import open_regular
 
 # The published names -> ours. A list of modules, one per slot, becomes one stacked parameter, in which
 # weights are transposed: (outputs, inputs) there, (slots, inputs, outputs) here.
@@ -36,6 +38,7 @@ def read_checkpoint(path: Path) -> dict[str, dict[str, Tensor]]:
     Raises MbcError if the file cannot be read or is not of that form.
     """
     try:
+        open_regular(path.resolve()).close()
         checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"there is no checkpoint {path}") from error
@@ -49,7 +52,22 @@ def read_checkpoint(path: Path) -> dict[str, dict[str, Tensor]]:
         raise CheckpointError(
             f"{path} is not a published checkpoint: expected state_dict and lora_state_dict, found {found}",
         )
+    for name in ("state_dict", "lora_state_dict"):
+        _check_tensors(path, name, checkpoint[name])
     return {name: checkpoint[name] for name in ("state_dict", "lora_state_dict")}
+
+
+def _check_tensors(path: Path, name: str, state: Any) -> None:
+    """Refuse what is no state dict, and tensors that repeat a few numbers to look like many."""
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path}: {name} is no mapping of names to tensors")
+    for key, value in state.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor) or value.layout != torch.strided:
+            raise CheckpointError(f"{path}: {name} holds {key!r}, which is no named tensor")
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise CheckpointError(f"{path}: {key!r} claims more numbers than the file holds")
+        if not is_finite(value):
+            raise CheckpointError(f"{path}: {key!r} holds NaN or infinite numbers")
 
 
 def load_checkpoint(model: WholeBankMemoryModel, checkpoint: dict[str, dict[str, Tensor]]) -> None:
