@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerFast
 from mbc_cli.errors import ExitCode
 from mbc_cli.presets import preset_names
 from mbc_cli.training.checkpoints import Checkpoints, read_metrics
-from tests.support.run_mbc import COMMAND, RunMbc, process_environment
+from tests.support.run_mbc import COMMAND, Process, RunMbc, process_environment
 from tests.support.tiny_models import memory_config
 
 PARITY = Path(__file__).parents[1] / "fixtures" / "parity" / "gpt2"
@@ -92,12 +92,13 @@ def test_a_finished_adapter_is_not_overwritten(mbc: RunMbc, task: dict[str, str]
     assert "already holds an adapter" in again.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_interrupted_training_says_what_is_saved_and_goes_on_from_there(
     number: signal.Signals, mbc: RunMbc, task: dict[str, str]
 ) -> None:
     arguments = [*adapt_arguments(task), "--set", "training.max_steps=100000"]
-    with subprocess.Popen(
+    with Process(
         [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=process_environment()
     ) as process:
         log = Path(task["out"], "training", "metrics.jsonl")

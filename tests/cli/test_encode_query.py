@@ -18,7 +18,7 @@ from mbc_store import MemoryStore
 
 from mbc_cli.errors import ExitCode
 from mbc_cli.memory import Memory
-from tests.support.run_mbc import COMMAND, RunMbc, process_environment, run_process
+from tests.support.run_mbc import COMMAND, Process, RunMbc, process_environment, run_process
 from tests.support.tiny_memories import CountedCalls, numbered_documents
 
 DOCUMENTS = [
@@ -329,7 +329,7 @@ def test_questions_that_make_no_sense_are_usage_errors(
 
 @pytest.mark.slow
 def test_a_reader_that_goes_away_ends_the_command_quietly(filled: Path) -> None:
-    with subprocess.Popen(
+    with Process(
         [*COMMAND, "query", "-", "--store", str(filled), "--json", "--batch-size", "1"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -349,7 +349,7 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(filled: Path) -> None:
 
 @pytest.mark.slow
 def test_the_first_answer_comes_before_the_last_question(filled: Path) -> None:
-    with subprocess.Popen(
+    with Process(
         [*COMMAND, "query", "-", "--store", str(filled), "--batch-size", "1"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -380,7 +380,7 @@ def test_an_interrupted_encode_keeps_its_commits_and_goes_on_when_run_again(
 
     lines = [json.dumps({"id": f"d{number}", "text": f"Text {number}."}) + "\n" for number in range(6)]
     arguments = ["--store", str(store), "--adapter", str(adapter_directory), "--commit-every", "2"]
-    with subprocess.Popen(
+    with Process(
         [*COMMAND, "encode", "-", "--format", "jsonl", *arguments],
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,

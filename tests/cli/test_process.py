@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from mbc_store import MemoryStore
 
-from tests.support.run_mbc import COMMAND, RunMbc, process_environment
+from tests.support.run_mbc import COMMAND, Process, RunMbc, process_environment
 
 SLOW_WAKING = """
 import asyncio, sys, time
@@ -49,6 +49,7 @@ def test_a_command_that_did_its_work_is_not_aborted_at_its_end(filled: Path) -> 
     assert (done.returncode, done.stdout, done.stderr) == (0, b"sound\n", b"")
 
 
+@pytest.mark.slow
 def test_a_script_that_reads_a_store_last_is_not_aborted_at_its_end(filled: Path) -> None:
     code = (
         f"{SLOW_WAKING}\nfrom mbc_store import MemoryStore\nprint(MemoryStore.open({str(filled)!r}).verify())"
@@ -77,7 +78,7 @@ def test_a_signal_leaves_no_temporary_folder_behind(
     arguments = [f"{a}.jsonl" if a.startswith(str(tmp_path)) else a for a in arguments]
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    with subprocess.Popen(
+    with Process(
         [*COMMAND, command, *arguments, "--adapter", str(adapter_directory)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -91,10 +92,11 @@ def test_a_signal_leaves_no_temporary_folder_behind(
     assert list(temporary.glob("mbc-*")) == []
 
 
+@pytest.mark.slow
 def test_sigterm_says_what_was_stored_and_how_to_go_on(tmp_path: Path, adapter_directory: Path) -> None:
     store = tmp_path / "s.mbc"
     options = ["--format", "lines", "--commit-every", "2", "--adapter", str(adapter_directory)]
-    with subprocess.Popen(
+    with Process(
         [*COMMAND, "encode", "-", "--store", str(store), *options],
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -18,6 +18,7 @@ from mbc_cli.corpus.documents import Document
 from mbc_cli.errors import AdapterError, MbcError, UsageError
 from mbc_cli.inference.encode import encode_texts
 from mbc_cli.memory import Memory
+from tests.support.run_mbc import Process
 from tests.support.tiny_memories import CountedCalls, numbered_documents, save_adapter_directory
 
 REPOSITORY = Path(__file__).parents[2]
@@ -129,7 +130,7 @@ def slow_source():
 memory.encode(slow_source(), batch_size=2, commit_every=3, on_progress=lambda r: print(r.added, flush=True))
 """
     command = [sys.executable, "-c", script]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as process:
+    with Process(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as process:
         assert process.stdout is not None
         acknowledged = [int(process.stdout.readline()) for _ in range(3)][-1]
         process.send_signal(signal.SIGKILL)

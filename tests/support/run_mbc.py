@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import AnyStr
 
 import pytest
 
@@ -27,6 +29,16 @@ class Result:
 
 
 RunMbc = Callable[..., Result]
+
+
+class Process(subprocess.Popen[AnyStr]):
+    """A process that is killed where its block ends: a test that fails in it must not wait for it."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.kill()
+        super().__exit__(kind, value, traceback)
 
 
 @pytest.fixture
