@@ -38,7 +38,7 @@ ELSEWHERE = "../../outside/base/model.safetensors"
 DEEP = "[" * 20_000 + "]" * 20_000
 NUMBERS = (True, -1, 0, 0.5, 10**9, 10**30, float("nan"), float("inf"))
 TEXTS = ("", "text", "\0", "../../outside", "é" * 300)
-TREES_AS_VALUES = ([], [1, "a", None], {}, {"a": {"b": [1]}}, [[]] * 50)
+TREES_AS_VALUES: tuple[Any, ...] = ([], [1, "a", None], {}, {"a": {"b": [1]}}, [[]] * 50)
 VALUES: tuple[Any, ...] = (None, *NUMBERS, *TEXTS, *TREES_AS_VALUES)
 
 AUTO_MAP = {f"Auto{kind}": "evil.Evil" for kind in ("Config", "Model", "ModelForCausalLM")} | {
