@@ -10,7 +10,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, is_dataclass
 from enum import IntEnum
@@ -22,8 +22,9 @@ from mbc_cli.errors import DeclinedError, MbcError, UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-# What a hostile document could steer a terminal with: control characters except tab and newline.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# With what a hostile document could steer a terminal, begin a line that is not ours, or show text in another
+# order: control characters except tab, line and paragraph separators, bidirectional overrides and isolates.
+_UNSEEN = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _UNCROPPED_WIDTH = 100_000
 
 Advance = Callable[..., None]
@@ -73,23 +74,32 @@ def stderr_is_terminal() -> bool:
 # --- data, on stdout -------------------------------------------------------------------------------
 
 
+def visible(text: str, *, keep: str = "") -> str:
+    """``text`` on one line, with escapes such as ``\\n`` and ``\\u202e`` for what cannot be seen in it."""
+    return _UNSEEN.sub(lambda found: found[0] if found[0] in keep else ascii(found[0])[1:-1], text)
+
+
 def write(text: str, *, end: str = "\n") -> None:
-    """Write ``text`` to stdout and flush it, so that the next command in a pipe sees it at once.
+    """Write ``text`` as one line to stdout and flush it, so that the next command in a pipe sees it at once.
 
     Raises:
         ClosedPipe: the reader has gone.
     """
-    if stdout_is_terminal():
-        text = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+    _write(visible(text) + end)
+
+
+def _write(text: str) -> None:
     try:
-        _write_flushed(sys.stdout, text + end)
+        _write_flushed(sys.stdout, text)
     except BrokenPipeError:
         raise ClosedPipe from None
 
 
 def write_json(value: Any) -> None:
     """Write one value as one line of JSON. Numbers that JSON does not know (NaN) become null."""
-    write(json.dumps(_plain(value), ensure_ascii=False, allow_nan=False))
+    utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    text = json.dumps(_plain(value), ensure_ascii=not utf8, allow_nan=False)
+    _write(_UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
 
 
 def write_table(
@@ -114,8 +124,10 @@ def write_table(
     _render(table)
 
 
-def write_fields(fields: Mapping[str, object], *, title: str | None = None) -> None:
-    """Write names and values, one pair a line."""
+def write_fields(
+    fields: Mapping[str, object], *, title: str | None = None, texts: Collection[str] = ()
+) -> None:
+    """Write names and values, one pair a line; the values of ``texts`` keep their lines, below each other."""
     from rich.table import Table
     from rich.text import Text
 
@@ -123,7 +135,7 @@ def write_fields(fields: Mapping[str, object], *, title: str | None = None) -> N
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for name, value in fields.items():
-        table.add_row(Text(name), Text(_cell(value)))
+        table.add_row(Text(name), Text(_cell(value, keep="\n" if name in texts else "")))
     _render(table)
 
 
@@ -158,7 +170,8 @@ def error(failure: MbcError) -> None:
 def traceback(text: str) -> None:
     """Show a traceback on stderr (``--verbose`` only: it is for whoever reports a bug)."""
     if _verbosity >= Verbosity.VERBOSE:
-        _say("", "", text.rstrip())
+        for line in text.splitlines():
+            _say("", "", line)
 
 
 @contextmanager
@@ -199,7 +212,7 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     if not stdin_is_terminal():
         raise UsageError(f"{question} There is no terminal to ask on", hint="add --yes to go ahead")
-    _write_flushed(sys.stderr, f"{question} [y/N] ")
+    _write_flushed(sys.stderr, f"{visible(question)} [y/N] ")
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         raise DeclinedError("nothing was changed")
 
@@ -229,7 +242,7 @@ def tolerate_any_text() -> None:
 
 
 def _say(label: str, style: str, message: str) -> None:
-    text = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", message)
+    text = visible(message)
     with suppress(OSError, ValueError):  # a closed stderr must not turn a result into a failure
         if stderr_is_terminal():
             from rich.text import Text
@@ -261,14 +274,14 @@ def _write_flushed(stream: TextIO, text: str) -> None:
     stream.flush()
 
 
-def _cell(value: object) -> str:
+def _cell(value: object, *, keep: str = "") -> str:
     if value is None:
         return "-"
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", str(value))
+    return visible(str(value), keep=keep)
 
 
 def _is_numeric(cell: str) -> bool:

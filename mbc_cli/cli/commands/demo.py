@@ -67,7 +67,8 @@ def demo(
         return
     for prediction in shown.evaluation.predictions[:5]:
         mark = "right" if prediction.scores.exact_match else f"wrong, it is {prediction.question.answers[0]}"
-        output.write(f"Q: {prediction.question.question}\nA: {prediction.answer}  ({mark})")
+        output.write(f"Q: {prediction.question.question}")
+        output.write(f"A: {prediction.answer}  ({mark})")
     output.write_table(
         ["answered right", "of", "percent"],
         [

@@ -163,7 +163,7 @@ def show(
     if json:
         output.write_json(fields)
     else:
-        output.write_fields(fields)
+        output.write_fields(fields, texts=("text",))
 
 
 @app.command()
