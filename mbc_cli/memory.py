@@ -76,6 +76,7 @@ class Memory(StoredDocuments):
         )
         loaded = load_on(location, **loading)
         opened.require_fingerprint(loaded.model.fingerprint())
+        loaded.model.fit_bank(opened.config.slots)
         return cls(opened, loaded, adapter_name=location.name)
 
     @classmethod
@@ -152,20 +153,22 @@ class Memory(StoredDocuments):
         location = resolve_adapter(adapter)
         loaded = load_on(location, **loading)
         config = loaded.model.config
-        quantizer = require_codes(config)
+        require_codes(config)
         Windows.of(loaded.model, loaded.tokenizers, window, overlap)
+        slots, num_quantizers, codebook_size = loaded.model.code_shape
         made = make(
             store,
             StoreConfig(
-                slots=config.context_vectors,
-                num_quantizers=quantizer.num_quantizers,
-                codebook_size=quantizer.codebook_size,
+                slots=slots,
+                num_quantizers=num_quantizers,
+                codebook_size=codebook_size,
                 fingerprint=loaded.model.fingerprint(),
                 keep_text=keep_text,
                 adapter=location.name,
                 base_model=config.base_model,
                 vector_width=loaded.model.context_width,
                 quantization_error=(loaded.provenance or {}).get("quantization_error"),
+                shared_counts=config.quantizer.kind == "vocabulary",
             ),
         )
         return cls(made, loaded, adapter_name=location.name)

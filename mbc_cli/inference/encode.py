@@ -18,8 +18,8 @@ from mbc_store import DocumentRecord, MemoryStore
 
 from mbc_cli.corpus.documents import Document, document_digest
 from mbc_cli.errors import AdapterError, UsageError
-from mbc_cli.inference.forward import Windows, context_vectors
-from mbc_cli.model.config import MemoryConfig, RvqConfig, VqConfig
+from mbc_cli.inference.forward import Windows, encoded_passages
+from mbc_cli.model.config import MemoryConfig
 from mbc_cli.model.memory_model import MemoryModel
 from mbc_cli.model.tokenizers import Tokenizers
 
@@ -114,17 +114,13 @@ def prefetched(documents: Iterable[Document], *, commit_every: int) -> Iterator[
     return chain(next(_chunks(rest, commit_every), []), rest)
 
 
-def require_codes(config: MemoryConfig) -> VqConfig | RvqConfig:
-    """The quantiser's configuration.
-
-    Raises MbcError if an adapter makes no codes: its bank of plain vectors (MAC) cannot be stored.
-    """
+def require_codes(config: MemoryConfig) -> None:
+    """Raise MbcError if an adapter makes no codes: its bank of plain vectors (MAC) cannot be stored."""
     if config.quantizer.kind == "none":
         raise AdapterError(
             "this adapter has no quantiser (quantizer.kind is 'none'): its documents have no codes to store",
-            "use an adapter with quantizer.kind vq or rvq",
+            "use an adapter with quantizer.kind vq, rvq or vocabulary",
         )
-    return config.quantizer
 
 
 def encode_records(
@@ -154,7 +150,7 @@ def encode_records(
                 title=document.title,
                 timestamp=document.timestamp,
                 metadata=document.metadata,
-                quantization_error=float(errors[rows].mean()) if group else None,
+                quantization_error=float(errors[rows].mean()) if group and errors is not None else None,
             )
         )
     return records
@@ -163,21 +159,23 @@ def encode_records(
 @torch.inference_mode()
 def encode_texts(
     model: MemoryModel, tokenizers: Tokenizers, texts: Sequence[str], *, batch_size: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the codes (passages, T, L) uint16 and the quantisation errors (passages,) float32 of ``texts``.
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the codes (passages, T, L) int64 and the quantisation errors (passages,) float32 of ``texts``.
 
-    The error is the mean squared difference between the context vectors and what their codes decode to.
+    The error is the mean squared difference between the context vectors and what their codes decode to; the
+    errors are None where codes are tokens.
     """
-    levels = require_codes(model.config).num_quantizers
-    codes = np.zeros((len(texts), model.config.context_vectors, levels), dtype=np.uint16)
+    require_codes(model.config)
+    codes = np.zeros((len(texts), *model.code_shape[:2]), dtype=np.int64)
     errors = np.zeros(len(texts), dtype=np.float32)
-    for indices, vectors in context_vectors(model, tokenizers, texts, batch_size=batch_size):
-        quantized = model.quantize(vectors)
-        assert quantized.codes is not None
-        codes[indices] = quantized.codes.cpu().numpy().astype(np.uint16)
-        error = (vectors - quantized.quantized.float()).square().mean(dim=(1, 2))
-        errors[indices] = error.cpu().numpy()
-    return codes, errors
+    quantized = True
+    for indices, encoded in encoded_passages(model, tokenizers, texts, batch_size=batch_size):
+        assert encoded.codes is not None
+        codes[indices] = encoded.codes.cpu().numpy()
+        quantized = encoded.error is not None
+        if encoded.error is not None:
+            errors[indices] = encoded.error.cpu().numpy()
+    return codes, errors if quantized else None
 
 
 def mean_quantization_error(
@@ -186,7 +184,8 @@ def mean_quantization_error(
     """The mean of ``encode_texts``' errors; None if there are no texts or the model makes no codes."""
     if not texts or model.config.quantizer.kind == "none":
         return None
-    return float(encode_texts(model, tokenizers, texts, batch_size=batch_size)[1].mean())
+    errors = encode_texts(model, tokenizers, texts, batch_size=batch_size)[1]
+    return None if errors is None else float(errors.mean())
 
 
 def _chunks(documents: Iterable[Document], size: int) -> Iterator[list[Document]]:

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from mbc_cli.batching import batched
 from mbc_cli.corpus.documents import Document, Passage
 from mbc_cli.corpus.passages import split_document
 from mbc_cli.errors import AdapterError, UsageError
+from mbc_cli.model.bank import EncodedPassages
 from mbc_cli.model.memory_model import MemoryModel
 from mbc_cli.model.tokenizers import Tokenizers
 
@@ -53,10 +53,10 @@ class Windows:
 
 
 @torch.inference_mode()
-def context_vectors(
+def encoded_passages(
     model: MemoryModel, tokenizers: Tokenizers, texts: Sequence[str], *, batch_size: int
-) -> Iterator[tuple[Sequence[int], Tensor]]:
-    """Yield the context vectors of ``texts`` batch by batch: indices into ``texts``, and (B, T, C) float32.
+) -> Iterator[tuple[Sequence[int], EncodedPassages]]:
+    """Encode ``texts`` batch by batch: yields indices into ``texts``, and what became of those.
 
     Texts go through the model sorted by length, so that a batch holds little padding.
 
@@ -67,11 +67,11 @@ def context_vectors(
     by_length = sorted(range(len(texts)), key=lambda index: len(texts[index]))
     for indices in batched(by_length, batch_size):
         batch = tokenizers.encode_documents([texts[index] for index in indices]).to(model.device)
-        vectors = model.encode_documents(batch.input_ids, batch.attention_mask)
-        if not vectors.isfinite().all():
+        encoded = model.encode_passages(batch.input_ids, batch.attention_mask)
+        if not encoded.is_finite:
             raise AdapterError(
                 f"the adapter for {model.config.base_model} (fingerprint {model.fingerprint()}) makes "
                 "vectors that are not finite: its weights are damaged, or too large for their precision",
                 "check it with mbc adapter verify, and get or train it again",
             )
-        yield indices, vectors
+        yield indices, encoded

@@ -102,7 +102,7 @@ def save_adapter(
     directory.mkdir(parents=True, exist_ok=True)
     adapter_files(directory)  # what is overwritten must not be a link to elsewhere
     (directory / "config.yaml").unlink(missing_ok=True)
-    weights = {name: value.cpu().contiguous() for name, value in model.module_state().items()}
+    weights = {name: value.cpu().contiguous() for name, value in model.adapter_state().items()}
     save_file(weights, directory / WEIGHTS, metadata={"format": "pt"})
     save_kv_lora(model.backbone, directory / "kv_lora")
     tokenizers.save(directory / "tokenizers")
@@ -148,13 +148,15 @@ def load_adapter(
     backbone = Backbone.from_pretrained(
         base, revision=revision, device=device, quantize=quantize or config.base_quantize
     )
-    model = build_memory_model(config, backbone, weights_follow=True, architectures=directory)
+    tokenizers = Tokenizers.load(config, directory / "tokenizers")
+    model = build_memory_model(
+        config, backbone, weights_follow=True, architectures=directory, vocabulary=tokenizers.vocabulary
+    )
     try:
         model.load_module_state(_finite(load_file(directory / WEIGHTS)))
         load_lora_state(backbone, _finite(load_file(directory / LORA_WEIGHTS)))
     except (OSError, SafetensorError, ValueError, RuntimeError) as error:
         raise _damaged(directory, error) from error
-    tokenizers = Tokenizers.load(config, directory / "tokenizers")
     recorded = {name: description[name] for name in ("fingerprint", "provenance", "calibration")}
     return LoadedAdapter(model.eval(), tokenizers, **recorded)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -43,6 +43,27 @@ class TensorBank:
 
 
 @dataclass(frozen=True)
+class EncodedPassages:
+    """B passages as a bank holds them.
+
+    ``passages`` are what a question may read now: codes (B, T, L) int64, or context vectors (B, T, C),
+    unquantised before training has placed its codebooks. ``codes`` are None where the model makes none.
+    ``error`` (B,) float32 is the mean squared difference between context vectors and what their codes decode
+    to, None where codes are exact.
+    """
+
+    passages: Tensor
+    codes: Tensor | None
+    error: Tensor | None
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether context vectors and errors are numbers; codes of others would say nothing of a text."""
+        numbers = [x for x in (self.passages, self.error) if x is not None]
+        return all(bool(x.isfinite().all()) for x in numbers)
+
+
+@dataclass(frozen=True)
 class Reading:
     """What B questions find in a bank.
 
@@ -55,3 +76,29 @@ class Reading:
     scores: Tensor
     prefix_length: int
     prefix: Callable[[], Prefix] | None
+
+
+def best_passages(
+    scored: Iterable[tuple[Tensor, Tensor]], k: int, *, questions: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """The ``k`` best passages of each question, best first: scores (B, k) float32 and rows (B, k) int64.
+
+    ``scored`` are parts of a bank: rows (n,) and the scores (B, n) of their passages. Of equal scores the
+    higher row comes first, since it was written last. There are fewer than ``k`` where the bank is smaller.
+    """
+    scores = torch.empty(questions, 0, device=device)
+    rows = scores.long()
+    for numbers, found in scored:
+        scores, rows = _best(
+            torch.cat([scores, found], dim=1), torch.cat([rows, numbers.expand(questions, -1)], dim=1), k
+        )
+    return scores, rows
+
+
+def _best(scores: Tensor, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The ``k`` best of scores and rows (B, n), best first; of equal scores the higher row comes first."""
+    # Not topk, which leaves the order of equals open: passages may have equal codes.
+    order = torch.argsort(rows, dim=1, descending=True)
+    best = scores.gather(1, order).sort(dim=1, descending=True, stable=True).indices[:, :k]
+    order = order.gather(1, best)
+    return scores.gather(1, order), rows.gather(1, order)

@@ -9,13 +9,20 @@ import torch
 from transformers import PretrainedConfig
 
 from mbc_cli.model.base_quantize import Quantize
-from mbc_cli.model.config import MemoryConfig, SelectSlotsConfig, SelectTokensConfig, WholeBankConfig
+from mbc_cli.model.config import (
+    MemoryConfig,
+    SelectSlotsConfig,
+    SelectTokensConfig,
+    TelegramConfig,
+    WholeBankConfig,
+)
 from mbc_cli.model.llm.backbone import Backbone
 from mbc_cli.model.llm.kv_lora import lora_parameters
 from mbc_cli.model.memory_model import MemoryModel
 from mbc_cli.model.quantizer import VectorQuantizer
 from mbc_cli.model.select.build import build_select_model
-from mbc_cli.model.tokenizers import Tokenizers
+from mbc_cli.model.telegram.build import build_telegram_model
+from mbc_cli.model.tokenizers import Tokenizers, Vocabulary
 from mbc_cli.model.whole_bank.build import build_whole_bank_model
 
 
@@ -34,7 +41,7 @@ def create_memory_model(
         quantize=quantize or config.base_quantize,
     )
     tokenizers = Tokenizers.from_pretrained(config)
-    return build_memory_model(config, backbone), tokenizers
+    return build_memory_model(config, backbone, vocabulary=tokenizers.vocabulary), tokenizers
 
 
 def build_memory_model(
@@ -43,12 +50,14 @@ def build_memory_model(
     *,
     weights_follow: bool = False,
     architectures: Path | None = None,
+    vocabulary: Vocabulary | None = None,
 ) -> MemoryModel:
     """A memory model around ``backbone``, which must not carry KV-LoRA yet.
 
     Its networks start from the pretrained models that ``config`` names. With ``weights_follow`` they get
     random weights, as all of the memory's are loaded afterwards; ``architectures`` is then where
     `MemoryModel.save_architectures` wrote their form, None where it is that of the models named.
+    ``vocabulary`` is the tokenizer's, for methods whose codes are tokens; None is one of the LLM's size.
     """
     model: MemoryModel
     match config:
@@ -58,6 +67,8 @@ def build_memory_model(
             )
         case SelectTokensConfig() | SelectSlotsConfig():
             model = build_select_model(config, backbone, weights_follow=weights_follow)
+        case TelegramConfig():
+            model = build_telegram_model(config, backbone, vocabulary, weights_follow=weights_follow)
         case _:
             assert_never(config)
     for name, part in model.named_children():
@@ -78,7 +89,8 @@ def count_parameters(config: MemoryConfig, llm_config: PretrainedConfig) -> dict
     for name, part in model.named_children():
         if name != "backbone":
             counts[name] = sum(p.numel() for p in part.parameters())
-    if isinstance(model.quantizer, VectorQuantizer):
-        counts["quantizer"] = model.quantizer.codebooks.numel()  # buffers under EMA updates
+    quantizer = getattr(model, "quantizer", None)
+    if isinstance(quantizer, VectorQuantizer):
+        counts["quantizer"] = quantizer.codebooks.numel()  # buffers under EMA updates
     counts["kv_lora"] = sum(p.numel() for p in lora_parameters(backbone).values())
     return counts

@@ -97,6 +97,16 @@ class SharedRvqConfig(ScheduledRvqConfig):
     codebook: Literal["shared"] = "shared"
 
 
+class VocabularyConfig(FrozenConfig):
+    """The codebook is the LLM's own embedding table, a code a token: nothing to learn in it."""
+
+    kind: Literal["vocabulary"] = "vocabulary"
+    num_quantizers: ClassVar[int] = 1
+    kept: float = Field(
+        0.5, gt=0, le=1, description="Fraction of a passage's tokens that are kept, at most context_vectors."
+    )
+
+
 # Parts of all methods.
 
 
@@ -128,7 +138,7 @@ class _MethodConfig(FrozenConfig):
     answer_tokens: int = Field(32, ge=1, description="Longest generated answer, in tokens.")
     context_vectors: int = Field(12, ge=1, description="T, context vectors of a passage, one in each slot.")
     kv_lora: KvLoraConfig = KvLoraConfig()
-    quantizer: VqConfig | RvqConfig | UnquantizedConfig
+    quantizer: VqConfig | RvqConfig | UnquantizedConfig | VocabularyConfig
 
     @field_validator("prompt")
     @classmethod
@@ -325,8 +335,41 @@ SelectConfig = Annotated[
     one_of("pooling", {"tokens": SelectTokensConfig, "slots": SelectSlotsConfig}),
 ]
 
+# Telegrams (docs/how-it-works.md).
+
+
+class TelegramReadingConfig(FrozenConfig):
+    """How the LLM learns to read telegrams."""
+
+    whole: float = Field(
+        0.5, ge=0, le=1, description="Fraction of passages read whole at first; 0 from 60 % of training on."
+    )
+    distractors: int = Field(
+        0, ge=0, description="Other passages that are read beside the right one in training."
+    )
+
+
+class TelegramConfig(_MethodConfig):
+    """Passages are kept as their most telling tokens, and found by what questions share with them."""
+
+    method: Literal["telegram"] = "telegram"
+    ranks_passages: ClassVar[bool] = True
+    always_quantizes: ClassVar[bool] = True
+
+    context_vectors: int = Field(32, ge=1, description="T, the most tokens of a passage that are kept.")
+    quantizer: Annotated[VocabularyConfig, one_of("kind", {"vocabulary": VocabularyConfig})] = (
+        VocabularyConfig()
+    )
+    amortization: TrunkAmortizationConfig = TrunkAmortizationConfig()
+    selection: SelectionConfig = SelectionConfig(dimension=64)
+    reading: TelegramReadingConfig = TelegramReadingConfig()
+    loss: SelectLossConfig = SelectLossConfig()
+    memory_queue: MemoryQueueConfig = MemoryQueueConfig()
+
+
 MemoryConfig = Annotated[
-    SelectConfig | WholeBankConfig, one_of("method", {"select": SelectConfig, "whole-bank": WholeBankConfig})
+    SelectConfig | WholeBankConfig | TelegramConfig,
+    one_of("method", {"select": SelectConfig, "whole-bank": WholeBankConfig, "telegram": TelegramConfig}),
 ]
 """Everything needed to build a memory model around a frozen LLM."""
 

@@ -6,23 +6,20 @@ How a question turns codes into a prefix is for the methods to say: whole_bank/m
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mbc_cli.model.bank import Bank, Reading
+from mbc_cli.model.bank import Bank, EncodedPassages, Reading
 from mbc_cli.model.batches import TokenBatch, TrainingBatch, TrainingLoss
-from mbc_cli.model.code_space import IdentityCodeSpace, ProjectedCodeSpace
 from mbc_cli.model.config import MemoryConfig
 from mbc_cli.model.llm.backbone import Backbone
 from mbc_cli.model.llm.kv_lora import load_lora_state, lora_state
 from mbc_cli.model.llm.prefix import Prefix
-from mbc_cli.model.quantizer import PassThrough, QuantizerOutput, VectorQuantizer
 
 _LORA = "kv_lora."  # prefix of KV-LoRA's names in the memory state
 
@@ -37,30 +34,14 @@ class MemoryModel(nn.Module, ABC):
     elsewhere.
     """
 
-    def __init__(
-        self,
-        config: MemoryConfig,
-        backbone: Backbone,
-        *,
-        amortizer: nn.Module,
-        code_space: IdentityCodeSpace | ProjectedCodeSpace,
-        quantizer: PassThrough | VectorQuantizer,
-    ) -> None:
+    def __init__(self, config: MemoryConfig, backbone: Backbone) -> None:
         super().__init__()
         self.config = config
         self.backbone = backbone
-        self.amortizer = amortizer
-        self.code_space = code_space
-        self.quantizer = quantizer
 
     @property
     def device(self) -> torch.device:
         return self.backbone.device
-
-    @property
-    def context_width(self) -> int:
-        """C, the columns of a context vector as it is quantised."""
-        return self.code_space.width
 
     @property
     def ranks_passages(self) -> bool:
@@ -74,22 +55,29 @@ class MemoryModel(nn.Module, ABC):
 
     def finish_training(self) -> None:
         """Make what was trained ready to be saved as an adapter, wherever its training stopped."""
-        self.quantizer.number_by_usage()
 
-    # Documents to codes and back.
+    # Documents to passages of a bank.
 
-    def encode_documents(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Context vectors (B, T, C) float32 of documents, before quantisation, in one forward pass."""
-        return self.code_space.enter(self.amortizer(input_ids, attention_mask)).float()
+    @property
+    @abstractmethod
+    def context_width(self) -> int:
+        """C, the columns of the vector that the codes of a slot stand for."""
 
-    def quantize(self, context_vectors: Tensor) -> QuantizerOutput:
-        """Codes of context vectors (B, T, C); in training mode also updates the codebooks."""
-        return self.quantizer(context_vectors)
+    @property
+    @abstractmethod
+    def code_shape(self) -> tuple[int, int, int]:
+        """(T, L, K): slots of a passage, quantisers, and codes that each may hold."""
 
-    def decode(self, passages: Tensor) -> Tensor:
-        """Codes (N, T, L) int64, by a codebook look-up, or context vectors (N, T, C) -> (N, T, D)."""
-        vectors = passages if passages.is_floating_point() else self.quantizer.decode(passages)
-        return self.code_space.leave(vectors)
+    def fit_bank(self, slots: int) -> None:
+        """Make and read passages of as many slots as a bank has. Raises ValueError where T is learned."""
+        if slots != self.config.context_vectors:
+            raise ValueError(
+                f"a bank has {slots} slots, but this model's passages have {self.config.context_vectors}"
+            )
+
+    @abstractmethod
+    def encode_passages(self, input_ids: Tensor, attention_mask: Tensor) -> EncodedPassages:
+        """Passages (B, S) as a bank holds them, in one forward pass."""
 
     # Questions to prefixes.
 
@@ -165,6 +153,9 @@ class MemoryModel(nn.Module, ABC):
         """`training_loss`, under the name that data-parallel wrappers call."""
         return self.training_loss(batch, progress)
 
+    def prepare_training(self, documents: Iterable[Tensor]) -> None:
+        """Take what is needed of the whole training set before it begins: the ids (S,) of each passage."""
+
     def training_state(self) -> dict[str, Tensor]:
         """What a process needs beside the weights to continue a training exactly; empty if nothing."""
         return {}
@@ -192,6 +183,10 @@ class MemoryModel(nn.Module, ABC):
         """Weights and buffers of the memory modules, without KV-LoRA."""
         return {name: value for name, value in self.state_dict().items() if not name.startswith("backbone.")}
 
+    def adapter_state(self) -> dict[str, Tensor]:
+        """`module_state` as an adapter keeps it, perhaps in smaller types once training is finished."""
+        return self.module_state()
+
     def load_module_state(self, state: dict[str, Tensor]) -> None:
         """Load what `module_state` returned. Raises ValueError where names or shapes do not fit."""
         try:
@@ -208,20 +203,6 @@ class MemoryModel(nn.Module, ABC):
     def save_architectures(self, directory: Path) -> None:
         """Write what `build_memory_model` needs of networks whose form the configuration does not tell."""
 
+    @abstractmethod
     def fingerprint(self) -> str:
-        """32 hexadecimal digits that change with anything that changes the codes of a document.
-
-        Over the weights of amortizer, code space and codebooks, and the settings that shape their result.
-        """
-        digest = hashlib.sha256()
-        quantizer = self.config.quantizer
-        codebook = "shared" if quantizer.kind == "none" else quantizer.codebook
-        for setting in (self.config.attends_to_padding, codebook):
-            digest.update(repr(setting).encode())
-        for part in (self.amortizer, self.code_space, self.quantizer):
-            for name, value in sorted(part.state_dict().items()):
-                if name in ("usage", "sums"):  # statistics of training, of no effect on codes
-                    continue
-                digest.update(f"{name}{tuple(value.shape)}".encode())
-                digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:32]
+        """32 hexadecimal digits that change with anything that changes what codes mean."""

@@ -59,6 +59,8 @@ def model_card(description: Mapping[str, Any]) -> str:
 def _codes(slots: int, quantizer: Mapping[str, Any]) -> str:
     if quantizer["kind"] == "none":
         return "none: context vectors are kept as they are"
+    if quantizer["kind"] == "vocabulary":
+        return f"at most {slots}, each a token of the LLM; {quantizer['kept']:.0%} of a passage's tokens"
     return (
         f"{slots} x {quantizer.get('num_quantizers', 1)}, {quantizer['codebook_size']} possible values each"
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,6 +16,21 @@ from mbc_cli.model.config import MemoryConfig
 from mbc_cli.model.llm.pretrained import load_tokenizer
 
 IGNORED = -100  # label of a position that has no part in the loss
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The tokens of a tokenizer: how many, and a digest over their spellings in the order of their ids."""
+
+    size: int
+    digest: str
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerBase) -> Vocabulary:
+        """LLMs of one family share it, also where their embedding tables are padded to other sizes."""
+        tokens = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+        digest = hashlib.sha256("\0".join(f"{place} {token}" for token, place in tokens).encode())
+        return cls(len(tokens), digest.hexdigest()[:32])
 
 
 class Tokenizers:
@@ -39,6 +56,11 @@ class Tokenizers:
         language = load_tokenizer(config.base_model, config.base_revision)
         own = {name: load_tokenizer(model) for name, model in config.encoders.items()}
         return cls(config, own.get("document", language), own.get("question", language), language)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The tokens that the LLM reads."""
+        return Vocabulary.of(self.language_tokenizer)
 
     def encode_documents(self, texts: Sequence[str]) -> TokenBatch:
         """Ids of documents, cut to the amortizer's window, padded on the right."""

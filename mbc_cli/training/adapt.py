@@ -127,6 +127,7 @@ def adapt(
             questions, held_out = hold_out(documents, questions, training.validation_fraction, training.seed)
             validation = (documents, held_out)
         data = build_training_set(documents, questions, tokenizers, windows)
+        model.prepare_training(data.token_ids(tokenizers))
         validator = None
         if validation is not None:
             validator = Validator(

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from mbc_cli.batching import batched
 from mbc_cli.corpus.documents import Document, Passage, Question, document_digest
@@ -47,6 +48,13 @@ class TrainingSet:
     @property
     def question_count(self) -> int:
         return sum(len(passage.questions) for passage in self.passages)
+
+    def token_ids(self, tokenizers: Tokenizers) -> Iterator[Tensor]:
+        """The ids (S,) of every passage."""
+        for texts in batched([passage.passage.text for passage in self.passages], 256):
+            batch = tokenizers.encode_documents(texts)
+            for ids, mask in zip(batch.input_ids, batch.attention_mask, strict=True):
+                yield ids[mask > 0]
 
     def batch(self, examples: Sequence[TrainingExample], tokenizers: Tokenizers) -> TrainingBatch:
         """Tokenise examples, padded to their longest passage, question and answer only."""

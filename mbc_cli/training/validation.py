@@ -98,8 +98,7 @@ class Validator:
         for examples in batched(self._sample, self._batch_size):
             texts = [self._data.passages[example.passage].passage.text for example in examples]
             batch = self._tokenizers.encode_documents(texts).to(model.device)
-            vectors = model.encode_documents(batch.input_ids, batch.attention_mask)
-            parts.append(model.quantize(vectors).quantized if model.has_codebooks else vectors)
+            parts.append(model.encode_passages(batch.input_ids, batch.attention_mask).passages)
         return TensorBank(torch.cat(parts))
 
 

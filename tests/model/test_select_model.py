@@ -165,7 +165,7 @@ def test_recent_documents_are_kept_apart_from_the_weights_and_restored_exactly()
     state = model.memory_state_dict()
     assert not [name for name in state if "queue" in name]
     restored.load_memory_state_dict(state)
-    assert len(restored.queue.filled.vectors) == 0
+    assert len(restored.queue.filled.entries) == 0
     restored.load_training_state(model.training_state())
     for mine, its in zip(restored.queue.filled, model.queue.filled, strict=True):
         assert len(mine) == 4

@@ -145,6 +145,20 @@ def memory_config(directory: Path, family: str = "gpt2", **changes: Any) -> Memo
     return parse_memory_config(fields | changes)
 
 
+def telegram_config(directory: Path, family: str = "gpt2", **changes: Any) -> MemoryConfig:
+    """A small memory of telegrams: half of the tokens, T=7 at most, 2 passages read."""
+    fields: dict[str, Any] = {
+        "method": "telegram",
+        "base_model": str(save_language_model(directory / family, family, hidden=32)),
+        "context_vectors": 7,
+        "amortization": {"trunk_layers": 2, "document_tokens": 24, "question_tokens": 18},
+        "selection": {"top_k": 2, "dimension": 10},
+        "kv_lora": {"rank": 3, "alpha": 6, "last_layers": 2},
+        "answer_tokens": 3,
+    }
+    return parse_memory_config(fields | changes)
+
+
 def select_config(directory: Path, family: str = "gpt2", **changes: Any) -> MemoryConfig:
     """A small select-then-read memory: T=6 salient tokens, 2 levels of 16 codes, 2 passages read."""
     fields: dict[str, Any] = {

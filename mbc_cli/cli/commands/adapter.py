@@ -61,7 +61,9 @@ def info(
         "quantizer": quantizer.kind,
         "context vectors per passage": config.context_vectors,
     }
-    if quantizer.kind != "none":
+    if quantizer.kind == "vocabulary":
+        fields |= {"quantizer": "vocabulary", "tokens kept": f"{quantizer.kept:.0%} of a passage"}
+    elif quantizer.kind != "none":
         bits = config.context_vectors * quantizer.num_quantizers * _bits(quantizer.codebook_size)
         fields |= {
             "quantizer": f"{quantizer.kind}, {quantizer.codebook}",

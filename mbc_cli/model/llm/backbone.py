@@ -196,20 +196,31 @@ class Backbone(nn.Module):
         )
         return output.logits
 
-    def read_embeddings(self, embeddings: Tensor, log_weights: Tensor | None = None) -> Prefix:
+    def read_embeddings(
+        self, embeddings: Tensor, log_weights: Tensor | None = None, padding: Tensor | None = None
+    ) -> Prefix:
         """The prefix the LLM makes of input embeddings (B, P, D): the keys and values of reading them.
 
-        ``log_weights`` (B, P) of the tokens count while they are read, as they count in the prefix.
+        ``log_weights`` (B, P) of the tokens count while they are read, as they count in the prefix; they hide
+        the ``padding`` (B,) int64 tokens with which each row begins.
         """
+        positions = None
+        if padding is not None:
+            places = torch.arange(embeddings.shape[1], device=embeddings.device)
+            positions = (places - padding[:, None]).clamp(min=0)
         mask = None
         if log_weights is not None:
             everything = torch.ones(embeddings.shape[:2], dtype=torch.int64, device=embeddings.device)
             mask = _causal_mask(everything, log_weights, embeddings.shape[1], self.dtype)
         cache = self.transformer(
-            inputs_embeds=embeddings.to(self.dtype), attention_mask=mask, use_cache=True, logits_to_keep=1
+            inputs_embeds=embeddings.to(self.dtype),
+            attention_mask=mask,
+            position_ids=positions,
+            use_cache=True,
+            logits_to_keep=1,
         ).past_key_values
         states = torch.stack([torch.stack([layer.keys, layer.values]) for layer in cache.layers])
-        return Prefix(states, log_weights)
+        return Prefix(states, log_weights, padding)
 
     @torch.no_grad()
     def greedy_tokens(
@@ -263,6 +274,8 @@ class Backbone(nn.Module):
         start = 0 if prefix is None else prefix.length
         left_padding = (mask.cumsum(-1) == 0).sum(-1, keepdim=True)
         positions = (torch.arange(mask.shape[1], device=mask.device) - left_padding).clamp(min=0) + start
+        if prefix is not None and prefix.padding is not None:
+            positions = positions - prefix.padding[:, None]
         if prefix is None:
             return None, mask, positions
         mask = torch.cat([mask.new_ones(mask.shape[0], start), mask], dim=1)

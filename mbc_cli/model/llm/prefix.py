@@ -15,11 +15,13 @@ class Prefix:
 
     ``states`` is (layers, 2, B, kv_heads, P, head_dim): keys at index 0 of the second axis, values at 1.
     ``log_weights`` (B, P) float32 is added to the attention logits of the tokens: one of weight w is attended
-    to as w tokens of its kind would be. None weighs all alike.
+    to as w tokens of its kind would be. None weighs all alike. ``padding`` (B,) int64 is how many tokens at
+    the beginning of each row are none: their weight hides them, and positions are counted from behind them.
     """
 
     states: Tensor
     log_weights: Tensor | None = None
+    padding: Tensor | None = None
 
     @property
     def batch(self) -> int:
@@ -41,4 +43,5 @@ class Prefix:
     def __getitem__(self, rows: Tensor | slice) -> Prefix:
         """The prefixes of some rows of the batch."""
         weights = None if self.log_weights is None else self.log_weights[rows]
-        return Prefix(self.states[:, :, rows], weights)
+        padding = None if self.padding is None else self.padding[rows]
+        return Prefix(self.states[:, :, rows], weights, padding)

@@ -14,43 +14,43 @@ from torch import Tensor, nn
 
 
 class Remembered(NamedTuple):
-    """Context vectors (n, T, C) and the identity of each one's text (n,) int64."""
+    """Passages (n, ...) and the identity of each one's text (n,) int64."""
 
-    vectors: Tensor
+    entries: Tensor
     texts: Tensor
 
 
 class MemoryQueue(nn.Module):
-    """A ring of the last documents' context vectors, (documents, T, C).
+    """A ring of the last documents' passages: context vectors (documents, T, C) or codes (documents, T).
 
     Every process of a training has its own, and its checkpoints keep them apart from the weights, so that a
     resumed run continues exactly; no part of an adapter.
     """
 
-    vectors: Tensor
+    entries: Tensor
     texts: Tensor
     seen: Tensor
 
-    def __init__(self, documents: int, slots: int, width: int) -> None:
+    def __init__(self, documents: int, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         # Not persistent: no part of the weights. `state` and `load_state` are for checkpoints.
-        self.register_buffer("vectors", torch.zeros(documents, slots, width), persistent=False)
+        self.register_buffer("entries", torch.zeros(documents, *shape, dtype=dtype), persistent=False)
         self.register_buffer("texts", torch.zeros(documents, dtype=torch.int64), persistent=False)
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64), persistent=False)
 
     @property
     def filled(self) -> Remembered:
         """All there is so far."""
-        return Remembered(self.vectors[: int(self.seen)], self.texts[: int(self.seen)])
+        return Remembered(self.entries[: int(self.seen)], self.texts[: int(self.seen)])
 
     @torch.no_grad()
-    def add(self, vectors: Tensor, texts: Tensor) -> None:
-        """Remember a batch (B, T, C) with the identities of its texts (B,), in place of the oldest."""
-        size = self.vectors.shape[0]
-        places = (torch.arange(vectors.shape[0], device=vectors.device) + self.seen) % size
-        self.vectors[places] = vectors.detach().to(self.vectors.dtype)
+    def add(self, entries: Tensor, texts: Tensor) -> None:
+        """Remember a batch (B, ...) with the identities of its texts (B,), in place of the oldest."""
+        size = self.entries.shape[0]
+        places = (torch.arange(entries.shape[0], device=entries.device) + self.seen) % size
+        self.entries[places] = entries.detach().to(self.entries.dtype)
         self.texts[places] = texts
-        self.seen += vectors.shape[0]
+        self.seen += entries.shape[0]
 
     def state(self) -> dict[str, Tensor]:
         """Everything needed to continue."""
@@ -63,16 +63,16 @@ class MemoryQueue(nn.Module):
 
     def sample(self, number: int) -> Remembered:
         """Random remembered documents, at most ``number``."""
-        vectors, texts = self.filled
-        if vectors.shape[0] <= number:
+        entries, texts = self.filled
+        if entries.shape[0] <= number:
             return self.filled
-        drawn = torch.randperm(vectors.shape[0], device=vectors.device)[:number]
-        return Remembered(vectors[drawn], texts[drawn])
+        drawn = torch.randperm(entries.shape[0], device=entries.device)[:number]
+        return Remembered(entries[drawn], texts[drawn])
 
     def first(self, number: int) -> Remembered:
         """The first remembered documents in order, for figures that must not depend on chance."""
-        vectors, texts = self.filled
-        return Remembered(vectors[:number], texts[:number])
+        entries, texts = self.filled
+        return Remembered(entries[:number], texts[:number])
 
 
 def text_identities(input_ids: Tensor, attention_mask: Tensor) -> Tensor:

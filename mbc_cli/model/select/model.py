@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mbc_cli.model.bank import Bank, Reading
+from mbc_cli.model.bank import Bank, Reading, best_passages
 from mbc_cli.model.batches import TokenBatch, TrainingBatch, TrainingLoss
 from mbc_cli.model.code_space import ProjectedCodeSpace
 from mbc_cli.model.config import SelectConfig
 from mbc_cli.model.llm.backbone import Backbone
 from mbc_cli.model.llm.prefix import Prefix
-from mbc_cli.model.memory_model import MemoryModel
+from mbc_cli.model.quantized_model import QuantizedMemoryModel
 from mbc_cli.model.quantizer import PassThrough, QuantizerOutput, VectorQuantizer
 from mbc_cli.model.select.late_interaction import LateInteraction, LateInteractionQuery
 from mbc_cli.model.select.losses import (
@@ -40,7 +40,7 @@ class EncodedQuestion(NamedTuple):
     query: LateInteractionQuery
 
 
-class SelectMemoryModel(MemoryModel):
+class SelectMemoryModel(QuantizedMemoryModel):
     """Scores every passage of a bank for a question, and reads the best."""
 
     config: SelectConfig
@@ -67,7 +67,7 @@ class SelectMemoryModel(MemoryModel):
         self.relevance_weight = relevance_weight
         self.answer_head = answer_head
         self.answer_head_weight = answer_head_weight
-        self.queue = MemoryQueue(config.memory_queue.size, config.context_vectors, self.context_width)
+        self.queue = MemoryQueue(config.memory_queue.size, (config.context_vectors, self.context_width))
         self.register_buffer("codebooks_placed", torch.zeros((), dtype=torch.bool))
 
     # Reading.
@@ -99,12 +99,9 @@ class SelectMemoryModel(MemoryModel):
     def read(self, questions: TokenBatch, bank: Bank, k: int | None = None) -> Reading:
         """The ``k`` best passages of each question; of equal scores the higher row comes first."""
         question = self.encode_questions(questions.input_ids, questions.attention_mask)
-        scores = torch.empty(len(questions.input_ids), 0, device=self.device)
-        rows = scores.long()
-        for numbers, passages in bank.chunks():
-            scores = torch.cat([scores, self.score(question, passages)], dim=1)
-            rows = torch.cat([rows, numbers.expand(len(rows), -1)], dim=1)
-            scores, rows = _best(scores, rows, k or self.config.selection.top_k)
+        scored = ((rows, self.score(question, passages)) for rows, passages in bank.chunks())
+        top_k = k or self.config.selection.top_k
+        scores, rows = best_passages(scored, top_k, questions=len(questions.input_ids), device=self.device)
         found = rows.shape[1]
         return Reading(
             rows=rows,
@@ -134,7 +131,7 @@ class SelectMemoryModel(MemoryModel):
         negatives = (self.queue.sample if self.training else self.queue.first)(
             self.config.memory_queue.negatives
         )
-        scores = self.score(question, torch.cat([quantized, negatives.vectors]))
+        scores = self.score(question, torch.cat([quantized, negatives.entries]))
         # A document that was met before is no negative of itself.
         itself = texts[batch.question_document, None] == negatives.texts[None]
         scores = scores.masked_fill(F.pad(itself, (len(texts), 0)), -torch.inf)
@@ -193,12 +190,12 @@ class SelectMemoryModel(MemoryModel):
 
     def place_codebooks(self, vectors: Tensor) -> None:
         """Place the codes by k-means over the queue's context vectors and ``vectors`` (B, T, C)."""
-        self.quantizer.initialise_from(torch.cat([self.queue.filled.vectors, vectors.detach()]))
+        self.quantizer.initialise_from(torch.cat([self.queue.filled.entries, vectors.detach()]))
         self.codebooks_placed.fill_(True)
 
     def finish_training(self) -> None:
         """Place the codebooks, should training have stopped before its schedule did."""
-        queued = self.queue.filled.vectors
+        queued = self.queue.filled.entries
         if not self.has_codebooks and len(queued):
             self.place_codebooks(queued[:0])
         super().finish_training()
@@ -209,12 +206,3 @@ class SelectMemoryModel(MemoryModel):
 
     def load_training_state(self, state: Mapping[str, Tensor]) -> None:
         self.queue.load_state(state)
-
-
-def _best(scores: Tensor, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The ``k`` best of scores and rows (B, n), best first; of equal scores the higher row comes first."""
-    # Not topk, which leaves the order of equals open: passages may have equal codes.
-    order = torch.argsort(rows, dim=1, descending=True)
-    best = scores.gather(1, order).sort(dim=1, descending=True, stable=True).indices[:, :k]
-    order = order.gather(1, best)
-    return scores.gather(1, order), rows.gather(1, order)

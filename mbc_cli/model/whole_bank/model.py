@@ -17,14 +17,14 @@ from mbc_cli.model.code_space import IdentityCodeSpace, ProjectedCodeSpace
 from mbc_cli.model.config import WholeBankConfig
 from mbc_cli.model.llm.backbone import Backbone
 from mbc_cli.model.llm.prefix import Prefix
-from mbc_cli.model.memory_model import MemoryModel
+from mbc_cli.model.quantized_model import QuantizedMemoryModel
 from mbc_cli.model.quantizer import PassThrough, VectorQuantizer
 from mbc_cli.model.whole_bank.aggregation import Aggregator, WeightedVectors
 from mbc_cli.model.whole_bank.modulation import Modulation
 from mbc_cli.model.whole_bank.t5_encoder import T5SlotEncoder
 
 
-class WholeBankMemoryModel(MemoryModel):
+class WholeBankMemoryModel(QuantizedMemoryModel):
     """question -> attention over all codes -> latent slots -> prefix -> LLM."""
 
     config: WholeBankConfig
