@@ -233,15 +233,15 @@ class Memory(StoredDocuments):
 
         Raises:
             StoreError: the store cannot be written. What was committed stays.
-            MbcError: the adapter has no quantiser, or the windows do not fit it.
+            MbcError: the adapter has no quantiser, the windows do not fit it, or ``documents`` are none.
         """
         return encode(
             self.model,
             self.tokenizers,
             self.store,
             documents,
-            batch_size=batch_size,
-            commit_every=commit_every,
+            batch_size=_count("batch_size", batch_size),
+            commit_every=_count("commit_every", commit_every),
             window=window,
             overlap=overlap,
             on_progress=on_progress,

@@ -192,7 +192,8 @@ WRONG_CALLS: dict[str, Callable[[Memory], object]] = {
     "documents is of type int": lambda memory: memory.encode(3),  # type: ignore[arg-type]
     "a document is of type str": lambda memory: memory.encode(["a text"]),  # type: ignore[list-item]
     "a document is of type dict": lambda memory: memory.encode([{"id": "a"}]),  # type: ignore[list-item]
-    "batch_size=0": lambda memory: memory.encode([], batch_size=0),
+    "commit_every is 0": lambda memory: memory.encode([], commit_every=0),
+    "batch_size is 1.5": lambda memory: memory.encode([], batch_size=1.5),  # type: ignore[arg-type]
     "document's id is of type int": lambda _: Document(3, "text"),  # type: ignore[arg-type]
     "document's text is of type NoneType": lambda _: Document("a", None),  # type: ignore[arg-type]
     "document's metadata is of type list": lambda _: Document("a", "b", metadata=["c"]),  # type: ignore[arg-type]

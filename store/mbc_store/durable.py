@@ -59,8 +59,12 @@ def write_file(path: Path, text: str) -> None:
         OSError: it cannot be written; then nothing changed.
     """
     partial = prepare(path, text)
-    _fsync(partial)
-    publish(partial, path)
+    try:
+        _fsync(partial)
+        publish(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def _fsync(path: Path) -> None:

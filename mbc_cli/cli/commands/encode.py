@@ -150,11 +150,11 @@ def encode(
             }
         )
     else:
-        _say(report, store, memory)
+        _write_summary(report, store, memory)
     exit_if_skipped(bad)
 
 
-def _say(report: EncodeReport, store: str, memory: Memory) -> None:
+def _write_summary(report: EncodeReport, store: str, memory: Memory) -> None:
     parts = [f"{report.added:,} added", f"{report.replaced:,} replaced", f"{report.unchanged:,} unchanged"]
     rate = f"{report.documents / report.seconds:,.0f} documents/s" if report.seconds else ""
     output.write(
