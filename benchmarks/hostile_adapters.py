@@ -64,6 +64,8 @@ def run(root: Path, count: int, seed: int, seconds: float) -> Counter[str]:
             directory = make_whole(sound, sound.parent / "gpt2", place / "adapter")
             said, change = (name, KNOWN[name]) if isinstance(name, str) else drawn(name, directory)
             try_one(root, place, store, said, change, seconds, counts)
+            if counts["adapters"] % 20 == 0:
+                print(f"{counts['adapters']} adapters", file=sys.stderr)
     return counts
 
 
