@@ -1,7 +1,9 @@
 """How an answer is scored against the accepted ones: exact match, the published prefix match, token F1.
 
 Normalisation is that of the SQuAD 1.1 evaluation script (Rajpurkar et al. 2016): lower case, no ASCII
-punctuation, no English articles, single spaces.
+punctuation, no English articles, single spaces. Accepted answers of which that leaves nothing ("A", "$") do
+not count beside others; where there is no other, only a prediction of which nothing is left matches, as in
+SQuAD, so such a question measures nothing (:func:`scorable`).
 """
 
 from __future__ import annotations
@@ -30,10 +32,15 @@ def normalize_answer(text: str) -> str:
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_WITHOUT_PUNCTUATION)).split())
 
 
+def scorable(answers: Sequence[str]) -> bool:
+    """Whether something is left of one of the answers when they are normalised: not of "A" or "$"."""
+    return any(map(normalize_answer, answers))
+
+
 def exact_match(prediction: str, answers: Sequence[str]) -> float:
     """1.0 if the normalised prediction equals one of the normalised accepted answers, else 0.0."""
     normalized = normalize_answer(prediction)
-    return float(any(normalized == normalize_answer(answer) for answer in answers))
+    return float(any(normalized == normalize_answer(answer) for answer in _compared(answers)))
 
 
 def prefix_exact_match(prediction: str, answers: Sequence[str]) -> float:
@@ -43,12 +50,20 @@ def prefix_exact_match(prediction: str, answers: Sequence[str]) -> float:
     (the first of equals) counts, and whatever follows it in the prediction is ignored. It is lenient, so
     compare it only with published figures.
     """
-    return float(normalize_answer(prediction).startswith(normalize_answer(min(answers, key=len))))
+    normalized = normalize_answer(prediction)
+    accepted = normalize_answer(min(_compared(answers), key=len))
+    return float(normalized.startswith(accepted) if accepted else not normalized)
 
 
 def token_f1(prediction: str, answers: Sequence[str]) -> float:
     """Harmonic mean of word precision and recall, the best over the accepted answers."""
-    return max(_pair_f1(normalize_answer(prediction).split(), normalize_answer(a).split()) for a in answers)
+    predicted = normalize_answer(prediction).split()
+    return max(_pair_f1(predicted, normalize_answer(answer).split()) for answer in _compared(answers))
+
+
+def _compared(answers: Sequence[str]) -> Sequence[str]:
+    """The accepted answers of which normalising leaves something; all of them where it leaves nothing."""
+    return [answer for answer in answers if normalize_answer(answer)] or answers
 
 
 def _pair_f1(predicted: list[str], accepted: list[str]) -> float:

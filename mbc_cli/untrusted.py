@@ -15,6 +15,8 @@ from typing import Any
 
 import yaml
 
+from mbc_cli.encodings import decode_text
+
 DEEPEST = 64
 LONGEST_NUMBER = 100
 
@@ -52,7 +54,7 @@ def read_text(path: Path, most_bytes: int) -> str:
     if len(content) > most_bytes:
         raise UntrustedFileError(f"{path} is larger than {most_bytes:,} bytes")
     try:
-        return content.decode()
+        return decode_text(content)
     except UnicodeDecodeError as error:
         raise UntrustedFileError(f"{path} is not UTF-8 text: {error}") from error
 

@@ -21,12 +21,13 @@ def read_yaml(path: Path) -> Tree:
     Raises:
         UsageError: the file cannot be read, is not YAML, or holds something else.
     """
+    from mbc_cli.encodings import decode_text
     from mbc_cli.untrusted import UntrustedFileError, parse_yaml
 
     try:
         if path.stat().st_size > MOST_BYTES:
             raise UsageError(f"{path} is larger than {MOST_BYTES:,} bytes")
-        content = parse_yaml(path.read_text(encoding="utf-8"))
+        content = parse_yaml(decode_text(path.read_bytes()))
     except OSError as failure:
         raise UsageError(f"cannot read {path}: {failure.strerror or failure}") from None
     except UnicodeDecodeError:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import typer
 
 from mbc_cli.cli import output
-from mbc_cli.corpus.bad_input import BadInput, BadInputs, OnError
+from mbc_cli.corpus.bad_input import BadInput, BadInputs
+from mbc_cli.corpus.choices import OnError
 from mbc_cli.errors import ExitCode
 
 
@@ -20,11 +21,15 @@ def counted_bad_inputs(on_error: OnError) -> BadInputs:
             output.warn("further bad input is counted but not named (--verbose names all of it)")
 
     bad.report = report
+    bad.on_remark = lambda piece: output.note(str(piece))
     return bad
 
 
 def exit_if_skipped(bad: BadInputs) -> None:
-    """End the command with the exit code for skipped input, if there was any."""
+    """End the command with the exit code for skipped input, if there was any; remarks are counted."""
+    for what, count in bad.remarks.items():
+        if count > 1:
+            output.note(f"{count:,} times: {what}")
     if bad.count:
         pieces = "1 piece" if bad.count == 1 else f"{bad.count:,} pieces"
         output.warn(f"{pieces} of input skipped; everything else is done")

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mbc_cli.corpus.bad_input import OnError as OnErrorPolicy
+from mbc_cli.corpus import choices
 from mbc_cli.model.base_quantize import Quantize as QuantizeKind
 
 MOST = 2**31 - 1  # beyond, each library fails in a way of its own
@@ -51,9 +51,32 @@ Quantize = Annotated[
 BatchSize = Annotated[int, count("--batch-size", "Texts per forward pass.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout instead of text.")]
 OnError = Annotated[
-    OnErrorPolicy,
+    choices.OnError,
     typer.Option(
         "--on-error", help="Bad input: skip it, name it and exit with 3 at the end, or fail at the first."
+    ),
+]
+
+InputFormat = Annotated[
+    choices.Format | None,
+    typer.Option(
+        "--format",
+        help="The input's format; by default its name or its first line tells. lines: a text a line.",
+    ),
+]
+Delimiter = Annotated[
+    str | None,
+    typer.Option(
+        "--delimiter",
+        metavar="CHARACTER",
+        help="What parts the columns of CSV (; or tab, say); by default the header tells.",
+    ),
+]
+
+OnBadTime = Annotated[
+    choices.OnBadTime,
+    typer.Option(
+        "--on-bad-time", help="A time that cannot be read: skip the document, or keep it without a time."
     ),
 ]
 

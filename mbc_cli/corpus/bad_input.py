@@ -1,14 +1,17 @@
-"""Input that cannot be used: named with its place, counted, and skipped or fatal as the user chose."""
+"""Input that cannot be used: named with its place, counted, and skipped or fatal as the user chose.
+
+What is used, but otherwise than it stands there, is a remark: named once for each kind, and counted.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar
 
+from mbc_cli.corpus.choices import OnError
 from mbc_cli.errors import InputError
-
-OnError = Literal["skip", "fail"]
 
 
 class BadRecord(Exception):
@@ -28,12 +31,17 @@ class BadInput:
 
 @dataclass(slots=True)
 class BadInputs:
-    """Counts what was left out of one run, and passes each piece to ``report``."""
+    """Counts what was left out of one run, and passes each piece to ``report``.
+
+    ``remarks`` counts by kind what was read otherwise than it stands; ``on_remark`` gets the first of a kind.
+    """
 
     on_error: OnError = "skip"
     report: Callable[[BadInput], None] | None = None
     count: int = 0
     examples: list[BadInput] = field(default_factory=list)
+    on_remark: Callable[[BadInput], None] | None = None
+    remarks: Counter[str] = field(default_factory=Counter)
 
     EXAMPLES_KEPT: ClassVar[int] = 20
 
@@ -51,3 +59,9 @@ class BadInputs:
             self.examples.append(bad)
         if self.report is not None:
             self.report(bad)
+
+    def remark(self, place: str, what: str) -> None:
+        """Record that something is read otherwise than it stands; ``what`` is the same for all of a kind."""
+        self.remarks[what] += 1
+        if self.remarks[what] == 1 and self.on_remark is not None:
+            self.on_remark(BadInput(place, what))

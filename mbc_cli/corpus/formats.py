@@ -1,24 +1,29 @@
-"""File formats: each turns one stream into numbered records."""
+"""File formats: each turns one stream into records with their places. Names tell a format, else the content.
+
+The format of a stream without a name is decided by its first line that is not blank, however its bytes
+arrive (docs/input.md has the rule).
+"""
 
 from __future__ import annotations
 
-import csv
-import hashlib
+import codecs
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from mbc_cli.corpus.bad_input import BadInputs, BadRecord
-from mbc_cli.corpus.records import MAX_VALUES, Record, parse_json
-from mbc_cli.corpus.streams import MAX_RECORD_BYTES, BrokenStream, ByteStream, Lines, decode, read_all
-
-Format = Literal["jsonl", "csv", "tsv", "parquet", "text", "lines"]
+from mbc_cli.corpus.choices import Format
+from mbc_cli.corpus.delimited import delimiter_of, read_delimited
+from mbc_cli.corpus.json_text import EQUAL_KEYS, JsonParser, is_json_object, parse_values
+from mbc_cli.corpus.lines import Lines
+from mbc_cli.corpus.records import PlainText
+from mbc_cli.corpus.streams import MAX_RECORD_BYTES, BrokenStream, ByteStream, decode
 
 FORMAT_OF_SUFFIX: dict[str, Format] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".json": "json",
     ".csv": "csv",
     ".tsv": "tsv",
     ".parquet": "parquet",
@@ -26,11 +31,26 @@ FORMAT_OF_SUFFIX: dict[str, Format] = {
     ".md": "text",
 }
 COMPRESSED_SUFFIXES = {".gz", ".zst", ".zstd"}
-_SAMPLE_BYTES = 2**16
-_OBJECT_LINE = re.compile(rb"^\s*\{", re.MULTILINE)
+_ARRAY_OF_OBJECTS = re.compile(rb"\[(\{|\]|$)")
+_SPOILT_OBJECT = re.compile(r'\s*\{\s*"')
 
 # A record with its place in the input, such as "corpus.jsonl:17".
-Placed = tuple[str, Record | object]
+Placed = tuple[str, object]
+
+
+@dataclass(slots=True)
+class Source:
+    """An opened stream; ``column`` is the field that tells a table's header from a line of text."""
+
+    name: str
+    stream: ByteStream
+    bad: BadInputs
+    column: str = "text"
+    delimiter: str | None = None
+    lines: Lines = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.lines = Lines(self.stream)
 
 
 def format_of(path: Path) -> Format | None:
@@ -41,104 +61,107 @@ def format_of(path: Path) -> Format | None:
     return FORMAT_OF_SUFFIX.get(suffixes[-1]) if suffixes else None
 
 
-def guess_format(start: bytes) -> Format:
-    """Return the format of a stream without a name: JSONL if a line opens an object, else a text per line."""
-    if start.startswith(b"PAR1"):
-        return "parquet"
-    return "jsonl" if _OBJECT_LINE.search(start) else "lines"
+def read_source(source: Source, format: Format | None) -> Iterator[Placed]:
+    """Yield the records of a stream of this format; None decides it by the content."""
+    reader = _READERS[format] if format is not None else _reader_for(source)
+    return reader(source)
 
 
-def guess_stream_format(stream: ByteStream) -> Format:
-    """Return the format of a stream without a name, from its first bytes; nothing is taken from it."""
+def _reader_for(source: Source) -> Callable[[Source], Iterator[Placed]]:
+    """What reads a stream without a name; nothing is taken from it but blank lines."""
     try:
-        return guess_format(stream.peek(_SAMPLE_BYTES))
-    except (OSError, BrokenStream):  # compressed data broken in their first block: the reader will say so
-        return "jsonl"
+        if source.stream.peek(4)[:4] == b"PAR1":
+            return _read_parquet
+    except (OSError, BrokenStream):
+        return _read_jsonl  # which says so
+    if source.delimiter is not None:
+        return _read_csv
+    start = source.lines.start()
+    if _ARRAY_OF_OBJECTS.match(start):
+        return _read_json
+    line = source.lines.first_line().decode("utf-8", "replace").strip()
+    if line.startswith("{"):
+        if line == "{":
+            return _read_json
+        # A line that breaks off is bad JSON Lines, and "{name}, who are you?" is text.
+        return _read_jsonl if is_json_object(line) or _SPOILT_OBJECT.match(line) else _read_mixed
+    return _read_mixed if delimiter_of(line, source.column) is None else _read_csv
 
 
-def read_jsonl(name: str, stream: ByteStream, bad: BadInputs) -> Iterator[Placed]:
+def _read_jsonl(source: Source) -> Iterator[Placed]:
     """Yield the value of every line that is not blank."""
-    for place, text in _text_lines(name, stream, bad):
-        if text.strip():
-            try:
-                value = parse_json(text, MAX_VALUES)
-            except BadRecord as reason:
-                bad.add(place, str(reason))
+    return _read_parsed(source, lambda text: True)
+
+
+def _read_mixed(source: Source) -> Iterator[Placed]:
+    """Yield every line that is not blank: a JSON object is a record, anything else is text."""
+    return _read_parsed(source, lambda text: text.lstrip().startswith("{") and is_json_object(text))
+
+
+def _read_lines(source: Source) -> Iterator[Placed]:
+    """Yield every line that is not blank as text."""
+    return _read_parsed(source, lambda text: False)
+
+
+def _read_parsed(source: Source, is_json: Callable[[str], bool]) -> Iterator[Placed]:
+    place = source.name
+    parser = JsonParser(lambda what: source.bad.remark(place, what))
+    for place, text in _text_lines(source):
+        if not text.strip():
+            continue
+        try:
+            yield place, parser.parse(text) if is_json(text) else PlainText(text)
+        except BadRecord as reason:
+            source.bad.add(place, str(reason))
+
+
+def _read_json(source: Source) -> Iterator[Placed]:
+    """Yield the items of an array, or objects that follow each other, on lines of their own or not."""
+    if is_json_object(source.lines.first_line().decode("utf-8", "replace")):
+        yield from _read_jsonl(source)
+        return
+    number = 0
+    characters = codecs.iterdecode(source.lines.chunks(), "utf-8", "surrogateescape")
+    values = parse_values(characters, lambda what: source.bad.remark(source.name, what))
+    try:
+        for number, value in enumerate(values, start=1):
+            place = f"{source.name} item {number}"
+            if isinstance(value, BadRecord):
+                source.bad.add(place, str(value))
             else:
                 yield place, value
-
-
-def read_lines(name: str, stream: ByteStream, bad: BadInputs) -> Iterator[Placed]:
-    """Yield a record for every line that is not blank; its id is a digest of its text."""
-    for place, text in _text_lines(name, stream, bad):
-        if text := text.strip():
-            digest = hashlib.blake2b(text.encode("utf-8"), digest_size=8).hexdigest()
-            yield place, {"id": f"line-{digest}", "text": text}
-
-
-def read_text(name: str, stream: ByteStream, bad: BadInputs) -> Iterator[Placed]:
-    """Yield the whole stream as one record, whose id is the file's name."""
-    try:
-        text = decode(read_all(stream)).removeprefix("\ufeff")
     except (BadRecord, BrokenStream) as reason:
-        bad.add(name, str(reason))
-    else:
-        yield name, {"id": name, "text": text}
+        source.bad.add(f"{source.name} item {number + 1}", f"{reason}; what came before was read")
 
 
-def read_csv(name: str, stream: ByteStream, bad: BadInputs, *, delimiter: str = ",") -> Iterator[Placed]:
-    """Yield a record for every row after the header; the place is the line the row ends at."""
-    # The module's limit is for all of the process; lines are limited as they are read.
-    csv.field_size_limit(MAX_RECORD_BYTES)
-    lines = _CsvLines(Lines(stream))
-    rows = csv.reader(lines, delimiter=delimiter, strict=True)
-    header: list[str] | None = None
-    while True:
-        try:
-            row = next(rows)
-        except StopIteration:
-            return
-        except csv.Error as failure:
-            bad.add(f"{name}:{lines.number}", f"malformed CSV: {failure}")
-            continue
-        except (BadRecord, BrokenStream) as reason:
-            bad.add(f"{name}:{lines.number}", str(reason))
-            continue
-        place = f"{name}:{lines.number}"
-        if not row:
-            continue
-        if header is None:
-            header = row
-            if repeated := sorted(column for column, count in Counter(header).items() if count > 1):
-                bad.add(place, f"the header names {repeated[0]!r:.80} twice")
-                return
-        elif len(row) != len(header):
-            bad.add(place, f"the row has {len(row)} fields, the header {len(header)}")
-        else:
-            yield place, dict(zip(header, row, strict=True))
+def _read_csv(source: Source, usual: str | None = None) -> Iterator[Placed]:
+    delimiter = source.delimiter or usual
+    return read_delimited(source.name, source.lines, source.bad, delimiter=delimiter, column=source.column)
 
 
-def read_tsv(name: str, stream: ByteStream, bad: BadInputs) -> Iterator[Placed]:
-    """Yield a record for every row of tab-separated values after the header."""
-    return read_csv(name, stream, bad, delimiter="\t")
+def _read_tsv(source: Source) -> Iterator[Placed]:
+    return _read_csv(source, "\t")
 
 
-def read_parquet(name: str, stream: ByteStream, bad: BadInputs) -> Iterator[Placed]:
+def _read_parquet(source: Source) -> Iterator[Placed]:
     """Yield a record for every row; a row group or a row that takes too much memory is left out by name."""
     import pyarrow as pa
 
     from mbc_cli.corpus.parquet_rows import group_rows, open_rows
 
-    if not stream.seekable():
+    name, bad = source.name, source.bad
+    if not source.stream.seekable():
         bad.add(name, "Parquet cannot be read from a pipe or a compressed file; give the plain file")
         return
     row = 0
     try:
-        file = open_rows(stream)
+        file = open_rows(source.stream)
+        if len(set(file.schema_arrow.names)) < len(file.schema_arrow.names):
+            bad.remark(name, EQUAL_KEYS)
         for number in range(file.num_row_groups):
             first = row
             try:
-                for record in group_rows(file, number, stream):
+                for record in group_rows(file, number, source.stream):
                     row += 1
                     place = f"{name} row {row}"
                     if isinstance(record, str):
@@ -152,37 +175,39 @@ def read_parquet(name: str, stream: ByteStream, bad: BadInputs) -> Iterator[Plac
         bad.add(name, f"not readable as Parquet after row {row}: {' '.join(str(failure).split())[:300]}")
 
 
-READERS: dict[Format, Callable[[str, ByteStream, BadInputs], Iterator[Placed]]] = {
-    "jsonl": read_jsonl,
-    "csv": read_csv,
-    "tsv": read_tsv,
-    "parquet": read_parquet,
-    "text": read_text,
-    "lines": read_lines,
+def _read_text(source: Source) -> Iterator[Placed]:
+    """Yield the whole stream as one text, whose name is the file's."""
+    content = bytearray()
+    try:
+        for chunk in source.lines.chunks():
+            content += chunk
+            if len(content) > MAX_RECORD_BYTES:
+                raise BadRecord(f"it is longer than {MAX_RECORD_BYTES // 2**20} MiB")
+        text = decode(bytes(content))
+    except (BadRecord, BrokenStream) as reason:
+        source.bad.add(source.name, str(reason))
+    else:
+        yield source.name, PlainText(text, source.name)
+
+
+_READERS: dict[Format, Callable[[Source], Iterator[Placed]]] = {
+    "jsonl": _read_jsonl,
+    "json": _read_json,
+    "csv": _read_csv,
+    "tsv": _read_tsv,
+    "parquet": _read_parquet,
+    "text": _read_text,
+    "lines": _read_lines,
 }
 
 
-def _text_lines(name: str, stream: ByteStream, bad: BadInputs) -> Iterator[tuple[str, str]]:
-    lines = Lines(stream)
+def _text_lines(source: Source) -> Iterator[tuple[str, str]]:
+    """Yield the lines with their places; those that cannot be used are counted."""
     while True:
         try:
-            content = next(lines)
-            yield f"{name}:{lines.number}", decode(content)
+            content = next(source.lines)
+            yield f"{source.name}:{source.lines.number}", decode(content)
         except StopIteration:
             return
         except (BadRecord, BrokenStream) as reason:
-            bad.add(f"{name}:{lines.number}", str(reason))
-
-
-class _CsvLines(Iterator[str]):
-    """Lines as the csv module wants them: text, with ends. It may raise and be asked to go on."""
-
-    def __init__(self, lines: Lines) -> None:
-        self._lines = lines
-
-    @property
-    def number(self) -> int:
-        return self._lines.number
-
-    def __next__(self) -> str:
-        return decode(next(self._lines)) + "\n"
+            source.bad.add(f"{source.name}:{source.lines.number}", str(reason))

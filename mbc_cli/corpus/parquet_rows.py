@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from pyarrow import parquet, types
 
 from mbc_cli.corpus.parquet_limits import UNPACKED_BYTES, unpacked_bytes
+from mbc_cli.corpus.parquet_values import value_of
 from mbc_cli.corpus.streams import MAX_RECORD_BYTES
 
 ROWS_AT_ONCE = 256
@@ -47,25 +48,16 @@ def group_rows(file: Any, number: int, stream: Any) -> Iterator[dict[str, Any] |
     rows = max(1, min(ROWS_AT_ONCE, UNPACKED_BYTES // max(unpacked, 1)))
     for batch in file.iter_batches(batch_size=rows, row_groups=[number], use_threads=False):
         names = batch.schema.names
-        columns = [_readable(column) for column in batch.columns]
+        columns = batch.columns
         small = sum(map(_bytes, columns)) <= MAX_RECORD_BYTES
         for row in range(batch.num_rows):
             if not small and sum(_bytes(column.slice(row, 1)) for column in columns) > MAX_RECORD_BYTES:
                 yield f"it is longer than {MAX_RECORD_BYTES // 2**20} MiB"
                 continue
             try:
-                yield {name: column[row].as_py() for name, column in zip(names, columns, strict=True)}
+                yield {name: value_of(column[row]) for name, column in zip(names, columns, strict=True)}
             except UnicodeDecodeError:
                 yield "invalid UTF-8"
-            except (ValueError, OverflowError) as failure:  # a date outside the years 1 to 9999
-                yield f"a value cannot be read: {failure}"
-
-
-def _readable(column: Any) -> Any:
-    """Python's times end at microseconds."""
-    if types.is_timestamp(column.type) and column.type.unit == "ns":
-        return column.cast(pa.timestamp("us", column.type.tz), safe=False)
-    return column
 
 
 def _bytes(array: Any) -> int:

@@ -1,31 +1,29 @@
-"""Documents and questions from files, folders and stdin, one at a time, bad input left out by name.
+"""Documents, questions and ids from files, folders and stdin, one at a time, bad input left out by name.
 
-A folder stands for every file in it (hidden ones aside) whose name says JSONL, CSV, TSV, Parquet or text,
-in the order of their paths. Reading holds one record at a time, and eight bytes for every id read so far.
+A folder stands for every file in it (hidden ones aside) whose name tells a format, in the order of their
+paths. Reading holds one record at a time.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from mbc_cli.corpus.bad_input import BadInputs, BadRecord
+from mbc_cli.corpus.choices import Format, OnBadTime
+from mbc_cli.corpus.delimited import check_delimiter
 from mbc_cli.corpus.documents import Document, Question
-from mbc_cli.corpus.formats import (
-    FORMAT_OF_SUFFIX,
-    READERS,
-    Format,
-    Placed,
-    format_of,
-    guess_stream_format,
-)
-from mbc_cli.corpus.records import FieldNames, document_from, question_from
+from mbc_cli.corpus.formats import FORMAT_OF_SUFFIX, Placed, Source, format_of, read_source
+from mbc_cli.corpus.records import FieldNames, document_from, identifier_from, question_from
 from mbc_cli.corpus.streams import STDIN, open_stream
 from mbc_cli.errors import UnreadableError, UsageError
 
-Item = TypeVar("Item", Document, Question)
+Item = TypeVar("Item")
+Identified = TypeVar("Identified", Document, Question)
+KEPT_WITHOUT_TIME = "a time that cannot be read: the document is kept without one"
+_COMES_AGAIN = "an id comes again, and its later record counts"
 
 
 def read_documents(
@@ -34,36 +32,88 @@ def read_documents(
     *,
     names: FieldNames | None = None,
     format: Format | None = None,
+    delimiter: str | None = None,
+    on_bad_time: OnBadTime = "skip",
 ) -> Iterator[Document]:
     """Yield the documents of ``sources``: files, folders, or ``-`` for stdin.
+
+    An id may come again: whoever stores the documents in their order keeps the later one.
 
     Args:
         bad: where records that cannot be used are counted; it decides whether the first one is fatal.
         names: what the corpus calls a document's fields.
-        format: read every source so; by default a file's name decides, and stdin is JSONL where a line
-            begins with ``{`` and one document per line elsewhere.
+        format: read every source so; by default a file's name decides, and for stdin its first line.
+        delimiter: what parts the columns of CSV; by default the header tells.
+        on_bad_time: what becomes of a document whose time cannot be read.
 
     Raises:
         UsageError: a source does not exist, or its format is unknown (before anything is read).
         MbcError: bad input, if ``bad`` says so.
     """
     field_names = names or FieldNames()
-    records = _read(sources, bad, format)
-    return _unique(records, lambda _, record: document_from(record, field_names), bad)
+    place = ""
+
+    def kept(reason: str) -> None:
+        bad.remark(f"{place}: {reason}", KEPT_WITHOUT_TIME)
+
+    def make(where: str, record: object) -> Document:
+        nonlocal place
+        place = where
+        return document_from(
+            record,
+            field_names,
+            lambda what: bad.remark(where, what),
+            kept if on_bad_time == "keep" else None,
+        )
+
+    return _made(read_records(sources, bad, format, delimiter, field_names.text), make, bad)
 
 
 def read_questions(
-    sources: Sequence[str], bad: BadInputs, *, format: Format | None = None
+    sources: Sequence[str],
+    bad: BadInputs,
+    *,
+    format: Format | None = None,
+    delimiter: str | None = None,
 ) -> Iterator[Question]:
     """Yield the questions of ``sources``; arguments and errors as for :func:`read_documents`.
 
     A record has ``question`` and ``answers`` and may have ``id`` and ``document_ids``.
     """
-    return _unique(_read(sources, bad, format), _question, bad)
+    records = read_records(sources, bad, format, delimiter, "question")
+    return _made(records, lambda place, record: question_from(record, default_id=place), bad)
 
 
-def _question(place: str, record: object) -> Question:
-    return question_from(record, default_id=place)
+def read_ids(
+    source: str, bad: BadInputs, *, format: Format | None = None, delimiter: str | None = None
+) -> Iterator[str]:
+    """Yield the ids of a file: one a line, or the field ``id`` of records; arguments as above."""
+    if format is None and format_of(Path(source)) not in ("text", None):
+        format = format_of(Path(source))
+    if source != STDIN and not Path(source).exists():
+        raise UsageError(f"there is no file {source}")
+    records = _records([(source, format)], bad, check_delimiter(delimiter), "id")
+    return _made(records, lambda _, record: identifier_from(record), bad)
+
+
+def read_records(
+    sources: Sequence[str], bad: BadInputs, format: Format | None, delimiter: str | None, column: str
+) -> Iterator[Placed]:
+    """Yield the records of ``sources`` with their places; ``column`` is one that a table must have."""
+    delimiter = check_delimiter(delimiter)
+    # Before the first record: a wrong name must not cost a long run.
+    files = find_files(sources, format, bad.add)
+    return _records(files, bad, delimiter, column)
+
+
+def latest(items: Iterable[Identified], bad: BadInputs) -> list[Identified]:
+    """The items in their order; of those with equal ids the last one, at its place."""
+    found: dict[str, Identified] = {}
+    for item in items:
+        if found.pop(item.id, None) is not None:
+            bad.remark(repr(item.id), _COMES_AGAIN)
+        found[item.id] = item
+    return list(found.values())
 
 
 def find_files(
@@ -90,7 +140,7 @@ def find_files(
             files.append((source, format))
         elif path.is_dir():
             unreadable: list[OSError] = []
-            found = [file for file in _walk(path, unreadable.append) if format_of(file) is not None]
+            found = [file for file in _walk(path, unreadable.append) if _is_read(file, format)]
             if not found and unreadable:
                 raise UsageError(f"{unreadable[0].filename} cannot be read: {unreadable[0].strerror}")
             if not found:
@@ -113,43 +163,38 @@ def find_files(
     return files
 
 
-def files_passed_over(sources: Sequence[str]) -> list[str]:
+def files_passed_over(sources: Sequence[str], format: Format | None = None) -> list[str]:
     """Return the files in the folders among ``sources`` that are not read: their names tell no format."""
     folders = [Path(source) for source in sources if source != STDIN and Path(source).is_dir()]
-    return [file.as_posix() for folder in folders for file in _walk(folder) if format_of(file) is None]
+    return [file.as_posix() for folder in folders for file in _walk(folder) if not _is_read(file, format)]
 
 
-def _read(sources: Sequence[str], bad: BadInputs, format: Format | None) -> Iterator[Placed]:
-    # Before the first record: a wrong name must not cost a long run.
-    files = find_files(sources, format, bad.add)
-    return _records(files, bad)
-
-
-def _records(files: Sequence[tuple[str, Format | None]], bad: BadInputs) -> Iterator[Placed]:
-    for source, known in files:
+def _records(
+    files: Sequence[tuple[str, Format | None]], bad: BadInputs, delimiter: str | None, column: str
+) -> Iterator[Placed]:
+    for source, format in files:
         name = "stdin" if source == STDIN else source
         try:
             with open_stream(source) as stream:
-                chosen = known or guess_stream_format(stream)
-                yield from READERS[chosen](name, stream, bad)
+                yield from read_source(Source(name, stream, bad, column, delimiter), format)
         except UnreadableError as failure:
             bad.add(name, failure.message)
 
 
-def _unique(records: Iterator[Placed], make: Callable[[str, object], Item], bad: BadInputs) -> Iterator[Item]:
-    seen: set[int] = set()
+def _made(records: Iterator[Placed], make: Callable[[str, object], Item], bad: BadInputs) -> Iterator[Item]:
     for place, record in records:
         try:
             item = make(place, record)
         except BadRecord as reason:
             bad.add(place, str(reason))
-            continue
-        digest = hash(item.id)  # 64 bits: one chance in thirty million of a clash among a million ids
-        if digest in seen:
-            bad.add(place, f"duplicate id {item.id!r}: the input has it before, and the first one counts")
-            continue
-        seen.add(digest)
-        yield item
+        else:
+            yield item
+
+
+def _is_read(file: Path, format: Format | None) -> bool:
+    """Whether a file within a folder is read; one of JSON, which may be settings as well, if asked for."""
+    known = format_of(file)
+    return known is not None and (known != "json" or format == "json")
 
 
 def _walk(folder: Path, on_error: Callable[[OSError], None] | None = None) -> Iterator[Path]:

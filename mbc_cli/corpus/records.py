@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from mbc_cli.corpus.bad_input import BadRecord
 from mbc_cli.corpus.documents import JSON, Document, Question
+from mbc_cli.corpus.json_text import NO_NUMBER, Remark
 from mbc_cli.corpus.times import parse_timestamp
 from mbc_cli.identifiers import id_problem
 
 MAX_NESTING = 32
-MAX_VALUES = 2**18  # of one record: a list of nothing takes three bytes of JSON, and sixty in Python
 EXPORT_FIELDS = {"digest", "spans"}  # of the store, which finds them anew
 _DIGEST = re.compile("[0-9a-f]{16}")
-_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"')  # possessive: nothing is kept to go back to
 
 Record = Mapping[str, Any]
 
@@ -32,41 +35,53 @@ class FieldNames:
     timestamp: str = "timestamp"
 
 
-def parse_json(text: str, most_values: int | None = None) -> Any:
-    """Return the value of one JSON text.
+@dataclass(frozen=True, slots=True)
+class PlainText:
+    """Text without fields: a line, or with ``name`` a whole file."""
 
-    Raises:
-        BadRecord: it is malformed, or holds numbers that are not JSON (NaN), or is nested too deep, or has
-            more than ``most_values`` values.
-    """
-    if most_values is not None and _has_more_values(text, most_values):
-        raise BadRecord(f"it holds more than {most_values:,} values")
-    try:
-        return json.loads(text, parse_constant=_no_constant)
-    except json.JSONDecodeError as failure:
-        what = failure.msg.removesuffix(" at")
-        raise BadRecord(f"malformed JSON: {what} at column {failure.colno}") from None
-    except ValueError as failure:  # a number with thousands of digits
-        raise BadRecord(f"malformed JSON: {failure}") from None
-    except RecursionError:
-        raise BadRecord("malformed JSON: nested too deep") from None
+    text: str
+    name: str | None = None
+
+    def as_record(self) -> Record:
+        """Its document's fields; the id of a line is a digest of it."""
+        if self.name is not None:
+            return {"id": self.name, "text": self.text}
+        text = self.text.strip()
+        digest = hashlib.blake2b(text.encode("utf-8"), digest_size=8).hexdigest()
+        return {"id": f"line-{digest}", "text": text}
 
 
-def document_from(record: object, names: FieldNames) -> Document:
+def document_from(
+    record: object,
+    names: FieldNames,
+    remark: Remark = lambda what: None,
+    on_bad_time: Callable[[str], object] | None = None,
+) -> Document:
     """Return the document a record describes.
+
+    Args:
+        names: what the record calls the fields of a document.
+        remark: gets what is read otherwise than it stands.
+        on_bad_time: gets the reason where a time cannot be read, and the document is kept without one.
 
     Raises:
         BadRecord: a field is missing, of the wrong type or empty, or holds text that is not Unicode.
     """
+    if isinstance(record, PlainText):
+        record, names = record.as_record(), FieldNames()
     record = _mapping(record)
     identifier = _identifier(record, names.id)
     text = _text(record, names.text)
     title = _optional_text(record, names.title)
+    timestamp = None
     try:
-        timestamp = parse_timestamp(record.get(names.timestamp))
+        timestamp = parse_timestamp(_finite(record.get(names.timestamp), remark))
     except ValueError as failure:
-        raise BadRecord(f"field {names.timestamp!r} {failure}") from None
-    metadata = _metadata(record, names)
+        reason = f"field {names.timestamp!r} {failure}"
+        if on_bad_time is None:
+            raise BadRecord(reason) from None
+        on_bad_time(reason)
+    metadata = _metadata(record, names, remark)
     _require_unicode([identifier, text, title, metadata])
     return Document(identifier, text, title, timestamp, metadata)
 
@@ -80,25 +95,80 @@ def question_from(record: object, default_id: str) -> Question:
     record = _mapping(record)
     identifier = _identifier(record, "id") if record.get("id") is not None else default_id
     question = _text(record, "question").strip()
-    answers = _texts(record, "answers")
+    answers = texts_of(_required(record, "answers"), "answers")
     if not answers:
         raise BadRecord("field 'answers' is empty; accepted: a text or a list of texts")
-    document_ids = _texts(record, "document_ids", optional=True)
+    document_ids = texts_of(record.get("document_ids"), "document_ids")
     _require_unicode([identifier, question, answers, document_ids])
     return Question(identifier, question, answers, document_ids)
 
 
-def _has_more_values(text: str, most: int) -> bool:
-    """Whether JSON has more than ``most`` values; strings are left out only where it may have."""
+def question_text(record: object) -> str:
+    """Return the question of a record that is to be answered, so has no accepted answers.
 
-    def separators(text: str) -> int:
-        return sum(map(text.count, ",[{"))
+    Raises:
+        BadRecord: the field is missing, of the wrong type or empty, or no valid Unicode.
+    """
+    if isinstance(record, PlainText):
+        record = {"question": record.text}
+    return required_text(record, "question").strip()
 
-    return separators(text) > most and separators(_STRING.sub("", text)) > most
+
+def required_text(record: object, name: str) -> str:
+    """Return the text that field ``name`` of a record holds.
+
+    Raises:
+        BadRecord: the field is missing, of the wrong type or empty, or no valid Unicode.
+    """
+    text = _text(_mapping(record), name)
+    _require_unicode(text)
+    return text
 
 
-def _no_constant(name: str) -> None:
-    raise BadRecord(f"malformed JSON: {name} is not a JSON value")
+def identifier_from(record: object) -> str:
+    """Return the id that a record or a line gives.
+
+    Raises:
+        BadRecord: there is none, or it cannot be one.
+    """
+    identifier = record.text if isinstance(record, PlainText) else _identifier(_mapping(record), "id")
+    _require_unicode(identifier)
+    return identifier
+
+
+def texts_of(value: object, name: str) -> tuple[str, ...]:
+    """Return the texts of field ``name``: one, a list, or as the hub stores answers; numbers are text.
+
+    Raises:
+        BadRecord: it is none of these, or holds something empty.
+    """
+    if isinstance(value, Mapping) and "text" in value:  # {"text": [...], "answer_start": [...]}
+        value = value["text"]
+    if value is None:
+        return ()
+    values = [as_text(item) for item in (value if isinstance(value, list | tuple) else [value])]
+    texts = tuple(item for item in values if isinstance(item, str) and item.strip())
+    if len(texts) < len(values):
+        raise BadRecord(f"field {name!r} is not usable; accepted: a text or a list of non-empty texts")
+    return texts
+
+
+def as_text(value: object) -> object:
+    """Return numbers (but not true and false), UTF-8 bytes and UUIDs as text; all else as it is.
+
+    Whole numbers lose their point: columns of integers become 1.0, 2.0 where a value is missing.
+    """
+    if isinstance(value, bytes):
+        try:
+            return value.decode("utf-8")
+        except UnicodeDecodeError:
+            return value
+    if isinstance(value, float | Decimal) and math.isfinite(value):
+        whole = int(value)
+        return str(whole) if whole == value and abs(whole) < 2**53 else str(value)
+    if isinstance(value, UUID) or (isinstance(value, int) and not isinstance(value, bool)):
+        return str(value)
+    return value
 
 
 def _mapping(record: object) -> Record:
@@ -108,11 +178,9 @@ def _mapping(record: object) -> Record:
 
 
 def _identifier(record: Record, name: str) -> str:
-    value = _required(record, name)
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
+    value = as_text(_required(record, name))
     if not isinstance(value, str):
-        raise BadRecord(f"field {name!r} is {_kind(value)}; accepted: text or an integer")
+        raise BadRecord(f"field {name!r} is {_kind(value)}; accepted: text or a number")
     if not value.strip():
         raise BadRecord(f"field {name!r} is empty")
     if problem := id_problem(value):
@@ -123,10 +191,7 @@ def _identifier(record: Record, name: str) -> str:
 def _text(record: Record, name: str) -> str:
     value = _required(record, name)
     if isinstance(value, bytes):
-        try:
-            value = value.decode("utf-8")
-        except UnicodeDecodeError:
-            raise BadRecord(f"field {name!r}: invalid UTF-8") from None
+        value = as_text(value)
     if not isinstance(value, str):
         raise BadRecord(f"field {name!r} is {_kind(value)}; accepted: text")
     if not value.strip():
@@ -136,21 +201,13 @@ def _text(record: Record, name: str) -> str:
 
 def _optional_text(record: Record, name: str) -> str | None:
     value = record.get(name)
+    if isinstance(value, bytes):
+        value = as_text(value)
     if value is None or value == "":
         return None
     if not isinstance(value, str):
         raise BadRecord(f"field {name!r} is {_kind(value)}; accepted: text or null")
     return value
-
-
-def _texts(record: Record, name: str, *, optional: bool = False) -> tuple[str, ...]:
-    value = record.get(name) if optional else _required(record, name)
-    if value is None:
-        return ()
-    values = [value] if isinstance(value, str) else value
-    if not isinstance(values, list) or not all(isinstance(item, str) and item.strip() for item in values):
-        raise BadRecord(f"field {name!r} is not usable; accepted: a text or a list of non-empty texts")
-    return tuple(values)
 
 
 def _required(record: Record, name: str) -> Any:
@@ -163,17 +220,18 @@ def _required(record: Record, name: str) -> Any:
     return value
 
 
-def _metadata(record: Record, names: FieldNames) -> dict[str, JSON]:
-    taken = {names.id, names.text, names.title, names.timestamp, "metadata"}
+def _metadata(record: Record, names: FieldNames, remark: Remark) -> dict[str, JSON]:
+    """All fields that have no other meaning; an object under "metadata" gives its own fields instead."""
+    taken = {names.id, names.text, names.title, names.timestamp}
     if _is_exported(record):
         taken |= EXPORT_FIELDS
-    metadata = {str(name): _json_value(value, 1) for name, value in record.items() if name not in taken}
-    nested = record.get("metadata")
-    if nested is None or nested == "":
-        return metadata
-    if not isinstance(nested, Mapping):
-        raise BadRecord(f"field 'metadata' is {_kind(nested)}; accepted: an object")
-    return metadata | {str(name): _json_value(value, 1) for name, value in nested.items()}
+    fields = {str(name): value for name, value in record.items() if name not in taken}
+    nested = fields.pop("metadata", None)
+    if isinstance(nested, Mapping):
+        fields |= {str(name): value for name, value in nested.items()}
+    elif nested is not None and nested != "":
+        fields["metadata"] = nested
+    return {name: _json_value(value, 1, remark) for name, value in fields.items()}
 
 
 def _is_exported(record: Record) -> bool:
@@ -182,21 +240,29 @@ def _is_exported(record: Record) -> bool:
     return isinstance(digest, str) and _DIGEST.fullmatch(digest) is not None and isinstance(spans, list)
 
 
-def _json_value(value: Any, depth: int) -> JSON:
-    """Return ``value`` as JSON holds it; dates and decimals of Parquet become text."""
+def _json_value(value: Any, depth: int, remark: Remark) -> JSON:
+    """Return ``value`` as JSON holds it; dates, decimals and bytes of Parquet become text."""
     if depth > MAX_NESTING:
         raise BadRecord(f"metadata are nested more than {MAX_NESTING} deep")
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        if value != value or value in (float("inf"), float("-inf")):
-            return None
+    value = _finite(value, remark)
+    if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Mapping):
-        return {str(name): _json_value(item, depth + 1) for name, item in value.items()}
+        return {str(name): _json_value(item, depth + 1, remark) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_json_value(item, depth + 1) for item in value]
+        return [_json_value(item, depth + 1, remark) for item in value]
+    if isinstance(value, bytes):
+        text = as_text(value)
+        return text if isinstance(text, str) else value.hex()
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def _finite(value: Any, remark: Remark) -> Any:
+    """``value``, or None for a number that JSON has no room for."""
+    if isinstance(value, float) and not math.isfinite(value):
+        remark(NO_NUMBER)
+        return None
+    return value
 
 
 def _require_unicode(values: object) -> None:
@@ -207,21 +273,17 @@ def _require_unicode(values: object) -> None:
 
 
 def _kind(value: object) -> str:
-    names = {dict: "an object", list: "a list", str: "text", bool: "true or false", bytes: "bytes"}
+    names = {
+        PlainText: "text without fields",
+        dict: "an object",
+        list: "a list",
+        str: "text",
+        bool: "true or false",
+        bytes: "bytes that are no UTF-8",
+    }
     if isinstance(value, int | float) and not isinstance(value, bool):
         return f"the number {value}"[:60]
     return next(
         (name for kind, name in names.items() if isinstance(value, kind)),
         "null" if value is None else type(value).__name__,
     )
-
-
-def question_text(record: object, name: str = "question") -> str:
-    """Return the question of a record that is to be answered, so has no accepted answers; ``name`` holds it.
-
-    Raises:
-        BadRecord: the field is missing, of the wrong type or empty, or no valid Unicode.
-    """
-    question = _text(_mapping(record), name).strip()
-    _require_unicode(question)
-    return question

@@ -1,4 +1,4 @@
-"""Byte streams: files and stdin, decompressed, read line by line in bounded memory."""
+"""Byte streams: files and stdin, decompressed as they are read."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ STDIN = "-"
 MAX_RECORD_BYTES = 16 * 2**20
 _CHUNK_BYTES = 2**16
 _COMPRESSED_BYTES = 2**12  # read at once: little, for a few bytes can stand for very many
+_MAX_WINDOW_BYTES = 2**31  # the most that `zstd --ultra --long=31` makes; little of it is used by small data
 _COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
@@ -37,7 +38,7 @@ def open_stream(source: str) -> Iterator[ByteStream]:
         raise UsageError("stdin is closed", "give it input, or name a file instead of -")
     try:
         stream = io.BufferedReader(_stdin()) if source == STDIN else Path(source).open("rb")  # noqa: SIM115
-        start = stream.peek(4)
+        start, stream = _start_of(stream)
     except OSError as failure:
         raise UnreadableError(f"cannot be read: {failure.strerror or failure}") from None
     try:
@@ -67,38 +68,20 @@ def read_all(stream: ByteStream, most_bytes: int = MAX_RECORD_BYTES) -> bytes:
     return content
 
 
-class Lines(Iterator[bytes]):
-    """The lines of a stream without their ends; ``number`` is that of the line last returned, from 1.
+def _start_of(stream: ByteStream) -> tuple[bytes, ByteStream]:
+    """The first four bytes, fewer if a line ends before, and a stream that begins with them once more.
 
-    A line over ``MAX_RECORD_BYTES`` is passed over in bounded memory and raises :class:`BadRecord`; the
-    next call goes on after it. A stream that breaks off raises :class:`BrokenStream` once, then ends.
+    A pipe gives what has arrived, which may be a single byte: what is read from a stream must not depend
+    on when its bytes come.
     """
-
-    def __init__(self, stream: ByteStream) -> None:
-        self._stream = stream
-        self._ended = False
-        self.number = 0
-
-    def __next__(self) -> bytes:
-        if self._ended:
-            raise StopIteration
-        self.number += 1
-        try:
-            line = self._stream.readline(MAX_RECORD_BYTES + 1)
-            if len(line) > MAX_RECORD_BYTES and not line.endswith(b"\n"):
-                while line and not line.endswith(b"\n"):
-                    line = self._stream.readline(_CHUNK_BYTES)
-                raise BadRecord(f"the line is longer than {MAX_RECORD_BYTES // 2**20} MiB")
-        except (OSError, BrokenStream) as failure:
-            self._ended = True
-            broken = failure if isinstance(failure, BrokenStream) else _reading_failed(failure)
-            raise BrokenStream(f"{broken}; what came before was read") from None
-        if not line:
-            self._ended = True
-            raise StopIteration
-        if self.number == 1:
-            line = line.removeprefix(b"\xef\xbb\xbf")
-        return line.rstrip(b"\r\n")
+    begin = stream.tell() if stream.seekable() else None
+    start = b""
+    while len(start) < 4 and b"\n" not in start and (more := stream.read1(4 - len(start))):
+        start += more
+    if begin is not None:
+        stream.seek(begin)
+        return start, stream
+    return start, io.BufferedReader(_Resumed(start, stream))
 
 
 def decode(content: bytes) -> str:
@@ -110,8 +93,6 @@ def decode(content: bytes) -> str:
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as failure:
-        if content.startswith((b"\xff\xfe", b"\xfe\xff")) and b"\0" in content:
-            raise BadRecord("it is UTF-16; accepted: UTF-8 (iconv -f UTF-16 -t UTF-8 converts it)") from None
         byte = content[failure.start]
         raise BadRecord(f"invalid UTF-8 (byte 0x{byte:02x} at offset {failure.start})") from None
 
@@ -132,10 +113,37 @@ class _Unclosable(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
+    def seekable(self) -> bool:
+        return bool(self._source.seekable())
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return int(self._source.seek(offset, whence))
+
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         content = self._source.read1(len(buffer))
         buffer[: len(content)] = content
         return len(content)
+
+
+class _Resumed(io.RawIOBase):
+    """A pipe of which ``start`` has been read already."""
+
+    def __init__(self, start: bytes, source: ByteStream) -> None:
+        self._start = start
+        self._source = source
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        content = self._start[: len(buffer)] or self._source.read1(len(buffer))
+        self._start = self._start[len(buffer) :]
+        buffer[: len(content)] = content
+        return len(content)
+
+    def close(self) -> None:
+        super().close()
+        self._source.close()
 
 
 class _Decompressed(io.RawIOBase):
@@ -191,4 +199,4 @@ def _decompressor(compression: str) -> Any:
         return zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
     import zstandard
 
-    return zstandard.ZstdDecompressor().decompressobj()
+    return zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES).decompressobj()

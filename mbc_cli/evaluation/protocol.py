@@ -22,7 +22,7 @@ from mbc_cli.evaluation.baselines import BASELINES, Baseline
 from mbc_cli.evaluation.vector_memory import AnyMemory
 from mbc_cli.inference.answer import Answer
 from mbc_cli.memory import Memory
-from mbc_cli.metrics import Scores, mean_scores, score_answer
+from mbc_cli.metrics import Scores, mean_scores, scorable, score_answer
 
 RECALL_DEPTHS = (1, 5)
 
@@ -65,10 +65,14 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The stages, from the smallest bank to the whole stream, and the predictions of the last one."""
+    """The stages, from the smallest bank to the whole stream, and the predictions of the last one.
+
+    ``left_out`` are the questions that cannot be scored: nothing is left of their answers, normalised.
+    """
 
     stages: tuple[Stage, ...]
     predictions: tuple[Prediction, ...]
+    left_out: tuple[Question, ...] = ()
 
 
 def evaluate(
@@ -85,7 +89,8 @@ def evaluate(
     Args:
         memory: what to evaluate. Documents it already holds stay; with ``bank_sizes`` it must hold none
             but the first size's.
-        questions: a question that names no documents is asked at every size.
+        questions: a question that names no documents is asked at every size; one that cannot be scored
+            never.
         bank_sizes: ask at these sizes as well as at the end; sizes beyond the stream are left out.
         baselines: names from :data:`~mbc_cli.evaluation.baselines.BASELINES`; they see the same stream.
 
@@ -96,6 +101,8 @@ def evaluate(
     for name in baselines:
         if name not in BASELINES:
             raise UsageError(f"unknown baseline {name!r}", nearest_hint(name, BASELINES))
+    left_out = tuple(question for question in questions if not scorable(question.answers))
+    questions = [question for question in questions if scorable(question.answers)]
     askable = {size: _askable(documents[:size], questions) for size in sizes}
     _check(memory, documents[: sizes[0]], len(sizes) > 1, askable)
     run = _Run(memory, questions, set(askable[sizes[0]]), batch_size)
@@ -107,7 +114,7 @@ def evaluate(
         stage, predictions = run.stage(documents[encoded:size], askable[size], compared)
         stages.append(stage)
         encoded = size
-    return Evaluation(tuple(stages), tuple(predictions))
+    return Evaluation(tuple(stages), tuple(predictions), left_out)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,11 +29,15 @@ CHUNK_CHARACTERS = 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class EncodeReport:
-    """What happened to the documents so far; ``seconds`` is wall-clock time, reading included."""
+    """What happened to the documents so far; ``seconds`` is wall-clock time, reading included.
+
+    ``duplicates`` counts documents whose id came again in the same call: the later one is what is stored.
+    """
 
     added: int = 0
     replaced: int = 0
     unchanged: int = 0
+    duplicates: int = 0
     passages: int = 0
     commits: int = 0
     seconds: float = 0.0
@@ -62,8 +66,8 @@ def encode(
     That holds for equal content in other windows as well: a stored document keeps the passages it has.
 
     Args:
-        documents: read once, lazily; at most ``commit_every`` of them are held at a time. Where one chunk
-            holds an id twice, the later document counts.
+        documents: read once, lazily; at most ``commit_every`` of them are held at a time. Of equal ids the
+            later document counts.
         batch_size: passages per forward pass.
         window: longest passage in tokens; None is all the adapter reads.
         overlap: tokens that neighbouring passages share; None is an eighth of the window.
@@ -87,7 +91,8 @@ def encode(
     windows = Windows.of(model, tokenizers, window, overlap)
     start = time.perf_counter()
     report = EncodeReport(seconds=0.0)
-    for chunk in _chunks(documents, commit_every):
+    seen = _SeenIds()
+    for chunk in _chunks(seen.counting(documents), commit_every):
         with turn():
             changed = _changed(store, chunk)
             records = encode_records(model, tokenizers, changed, windows=windows, batch_size=batch_size)
@@ -99,6 +104,7 @@ def encode(
             added=report.added + counts.added,
             replaced=report.replaced + counts.replaced,
             unchanged=report.unchanged + len(chunk) - len(records) + counts.unchanged,
+            duplicates=seen.again,
             passages=report.passages + sum(len(record.codes) for record in records),
             commits=report.commits + bool(counts.changes),
             seconds=time.perf_counter() - start,
@@ -186,6 +192,21 @@ def mean_quantization_error(
         return None
     errors = encode_texts(model, tokenizers, texts, batch_size=batch_size)[1]
     return None if errors is None else float(errors.mean())
+
+
+class _SeenIds:
+    """Counts the ids that come again."""
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()  # hashes: one chance in thirty million of a clash among a million ids
+        self.again = 0
+
+    def counting(self, documents: Iterable[Document]) -> Iterator[Document]:
+        for document in documents:
+            digest = hash(document.id)
+            self.again += digest in self._seen
+            self._seen.add(digest)
+            yield document
 
 
 def _chunks(documents: Iterable[Document], size: int) -> Iterator[list[Document]]:

@@ -24,8 +24,9 @@ from pyarrow import parquet
 from mbc_cli.corpus import streams
 from mbc_cli.corpus.bad_input import BadInputs
 from mbc_cli.corpus.documents import Document
+from mbc_cli.corpus.json_text import EQUAL_KEYS, MAX_VALUES, NO_NUMBER
 from mbc_cli.corpus.readers import read_documents, read_questions
-from mbc_cli.corpus.records import MAX_VALUES, FieldNames
+from mbc_cli.corpus.records import FieldNames
 from mbc_cli.errors import MbcError, UsageError
 
 ROWS: list[dict[str, Any]] = [
@@ -106,14 +107,12 @@ BAD_LINES = {
     '{"id": "a\\nb", "text": "t"}': "cannot be an id",
     '{"id": "x", "text": "t", "title": 3}': "field 'title' is the number 3",
     '{"id": "x", "text": "t", "timestamp": "soon"}': "field 'timestamp' is 'soon'",
-    '{"id": "x", "text": "t", "metadata": 3}': "field 'metadata' is the number 3",
     '{"id": "x", "text": "\\ud800"}': "surrogate",
-    '{"id": "x", "text": "t", "score": NaN}': "NaN is not a JSON value",
+    '{"id": "x", "text": NaN}': "field 'text' is null",
     '["x", "t"]': "it is a list",
     '{"id": "x", "text": "t", "deep": ' + "[" * 100_000 + "}": "nested too deep",
     '{"id": "x", "text": "t", "deep": ' + "[" * 50 + "]" * 50 + "}": "nested more than 32 deep",
     '{"id": "x", "text": "t", "n": ' + "9" * 5000 + "}": "malformed JSON",
-    '{"id": "first", "text": "again"}': "duplicate id 'first'",
 }
 
 
@@ -138,9 +137,63 @@ def test_invalid_utf8_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
     assert "corpus.jsonl:1: invalid UTF-8 (byte 0xff" in report
 
 
-def test_utf16_is_recognised(tmp_path: Path) -> None:
-    (tmp_path / "corpus.jsonl").write_bytes('{"id": "a", "text": "t"}'.encode("utf-16"))
-    assert "UTF-16" in read(tmp_path / "corpus.jsonl")[1][0]
+def test_of_equal_ids_both_records_come_in_their_order(tmp_path: Path) -> None:
+    (tmp_path / "d.jsonl").write_text('{"id": "a", "text": "1"}\n{"id": "a", "text": "2"}\n')
+    documents, reports = read(tmp_path / "d.jsonl")
+    assert [(document.id, document.text) for document in documents] == [("a", "1"), ("a", "2")]
+    assert not reports
+
+
+@pytest.mark.parametrize(
+    ("metadata", "kept"),
+    [("src: x", "src: x"), (3, 3), (["a", None], ["a", None]), (False, False)],
+)
+def test_a_field_metadata_that_is_no_object_is_one_value(metadata: Any, kept: Any, tmp_path: Path) -> None:
+    record = {"id": "a", "text": "t", "k": 1, "metadata": metadata}
+    (tmp_path / "d.jsonl").write_text(json.dumps(record))
+    assert read(tmp_path / "d.jsonl")[0] == [Document("a", "t", metadata={"k": 1, "metadata": kept})]
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400"])
+def test_a_number_that_json_has_no_room_for_is_null_and_remarked(number: str, tmp_path: Path) -> None:
+    (tmp_path / "d.jsonl").write_text(f'{{"id": "a", "text": "t", "k": {number}, "timestamp": {number}}}')
+    bad = BadInputs()
+    documents = list(read_documents([str(tmp_path / "d.jsonl")], bad))
+    assert documents == [Document("a", "t", metadata={"k": None})]
+    assert bad.count == 0
+    assert bad.remarks == {NO_NUMBER: 2}
+
+
+def test_equal_keys_are_remarked_and_the_last_counts(tmp_path: Path) -> None:
+    (tmp_path / "d.jsonl").write_text('{"id": "a", "text": "1", "text": "2"}\n')
+    bad = BadInputs()
+    assert [document.text for document in read_documents([str(tmp_path / "d.jsonl")], bad)] == ["2"]
+    assert bad.remarks == {EQUAL_KEYS: 1}
+
+
+def test_numbers_are_ids_as_text_and_truth_values_are_not(tmp_path: Path) -> None:
+    (tmp_path / "d.jsonl").write_text(
+        "".join(
+            f'{{"id": {identifier}, "text": "t"}}\n' for identifier in ("7", "7.0", "1.5", "true", "9e30")
+        )
+    )
+    documents, (report,) = read(tmp_path / "d.jsonl")
+    assert [document.id for document in documents] == ["7", "7", "1.5", "9e+30"]
+    assert "field 'id' is true or false" in report
+
+
+def test_a_bad_time_costs_the_document_or_only_itself(tmp_path: Path) -> None:
+    (tmp_path / "d.jsonl").write_text('{"id": "a", "text": "t", "timestamp": "soon"}\n')
+    documents, (report,) = read(tmp_path / "d.jsonl")
+    assert not documents
+    assert "d.jsonl:1: field 'timestamp' is 'soon', which is no time" in report
+    bad = BadInputs()
+    remarks: list[str] = []
+    bad.on_remark = lambda piece: remarks.append(str(piece))
+    documents = list(read_documents([str(tmp_path / "d.jsonl")], bad, on_bad_time="keep"))
+    assert documents == [Document("a", "t")]
+    assert bad.count == 0
+    assert remarks[0].startswith(f"{tmp_path}/d.jsonl:1: field 'timestamp' is 'soon'")
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, zstd], ids=["gzip", "zstd"])
@@ -166,7 +219,7 @@ def test_a_truncated_file_gives_every_line_before_the_break_however_short_it_is(
     # A file of two members, as appending makes it; the second lacks its last bytes.
     (tmp_path / "d.jsonl").write_bytes(compress(as_jsonl(rows)) + compress(as_jsonl(rows[:1]))[:-4])
     documents, reports = read(tmp_path / "d.jsonl")
-    assert [document.id for document in documents] == [row["id"] for row in rows]
+    assert list(dict.fromkeys(document.id for document in documents)) == [row["id"] for row in rows]
     assert any("end too early (truncated file?); what came before was read" in report for report in reports)
 
 
@@ -249,11 +302,11 @@ def stdin_of(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(content))))
 
 
-def test_stdin_is_jsonl_where_a_line_opens_an_object(monkeypatch: pytest.MonkeyPatch) -> None:
-    stdin_of(b'broken\n{"id": "a", "text": "t"}\n', monkeypatch)
+def test_stdin_is_jsonl_where_the_first_line_is_an_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    stdin_of(b'\n{"id": "a", "text": "t"}\nbroken\n', monkeypatch)
     documents, reports = read("-")
     assert documents == [Document("a", "t")]
-    assert reports == ["stdin:1: malformed JSON: Expecting value at column 1"]
+    assert reports == ["stdin:3: malformed JSON: Expecting value at column 1"]
 
 
 def test_stdin_is_a_document_per_line_elsewhere_with_ids_from_the_text(
@@ -331,12 +384,18 @@ def test_questions_take_one_answer_or_several_and_need_no_id(
         '{"question": "Who?", "answers": "Mira"}\n'
         '{"id": 4, "question": " Where? ", "answers": ["Lindholm", "there"], "document_ids": ["d"]}\n'
         '{"question": "Why?", "answers": []}\n'
+        '{"question": "How many?", "answers": [12, "a dozen"], "document_ids": [7, 7.0]}\n'
+        '{"question": "What?", "answers": {"text": ["x"], "answer_start": [0]}, "document_ids": 3}\n'
+        '{"question": "Is it?", "answers": [true]}\n'
     )
     bad = BadInputs()
-    first, second = read_questions([str(path)], bad)
+    first, second, third, fourth = read_questions([str(path)], bad)
     assert (first.id, first.answers, first.document_ids) == (f"{path}:1", ("Mira",), ())
     assert (second.id, second.question, second.answers) == ("4", "Where?", ("Lindholm", "there"))
+    assert (third.answers, third.document_ids) == (("12", "a dozen"), ("7", "7"))
+    assert (fourth.answers, fourth.document_ids) == (("x",), ("3",))
     assert "field 'answers' is empty" in str(bad.examples[0])
+    assert "field 'answers' is not usable" in str(bad.examples[1])
 
 
 BOUNDED = settings(

@@ -12,7 +12,7 @@ import typer
 from mbc_cli.cli import output, process
 from mbc_cli.cli.bad_input_report import counted_bad_inputs, exit_if_skipped
 from mbc_cli.cli.calibration_report import describe_calibration
-from mbc_cli.cli.options import Device, Json, OnError
+from mbc_cli.cli.options import Delimiter, Device, InputFormat, Json, OnError
 from mbc_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ def adapt(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint in --output.")
     ] = False,
+    format: InputFormat = None,
+    delimiter: Delimiter = None,
     on_error: OnError = "skip",
     device: Device = "auto",
     json: Json = False,
@@ -96,7 +98,14 @@ def adapt(
 
     bad = counted_bad_inputs(on_error)
     data = load_dataset(
-        dataset, documents=train, questions=questions, split="train", bad=bad, needs_questions=False
+        dataset,
+        documents=train,
+        questions=questions,
+        split="train",
+        bad=bad,
+        needs_questions=False,
+        format=format,
+        delimiter=delimiter,
     )
     training = settings.training
     if not data.questions and not training.made_questions:
@@ -107,7 +116,13 @@ def adapt(
     held_out = None
     if validation is not None:
         loaded = load_dataset(
-            dataset, documents=validation, questions=validation_questions, bad=bad, needs_questions=False
+            dataset,
+            documents=validation,
+            questions=validation_questions,
+            bad=bad,
+            needs_questions=False,
+            format=format,
+            delimiter=delimiter,
         )
         held_out = (loaded.documents, loaded.questions)
     elif validation_questions is not None:

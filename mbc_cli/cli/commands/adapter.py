@@ -11,7 +11,7 @@ from mbc_cli.cli import output
 from mbc_cli.cli.bad_input_report import counted_bad_inputs, exit_if_skipped
 from mbc_cli.cli.calibration_report import describe_calibration
 from mbc_cli.cli.commands.adapter_trust import trust, verify
-from mbc_cli.cli.options import BaseModel, BatchSize, Device, Json, OnError, Quantize
+from mbc_cli.cli.options import BaseModel, BatchSize, Delimiter, Device, InputFormat, Json, OnError, Quantize
 from mbc_cli.errors import AdapterError, InputError, MbcError, OutputError, nearest_hint
 
 if TYPE_CHECKING:
@@ -133,6 +133,8 @@ def calibrate(
             "--threshold", metavar="P", min=0, max=1, help="Read the memory from this probability on."
         ),
     ] = 0.5,
+    format: InputFormat = None,
+    delimiter: Delimiter = None,
     on_error: OnError = "skip",
     batch_size: BatchSize = 16,
     device: Device = "auto",
@@ -161,7 +163,15 @@ def calibrate(
             "copy it to a folder (hf download --local-dir) and calibrate that",
         )
     bad = counted_bad_inputs(on_error)
-    data = load_dataset(dataset, documents=documents, questions=questions, split="validation", bad=bad)
+    data = load_dataset(
+        dataset,
+        documents=documents,
+        questions=questions,
+        split="validation",
+        bad=bad,
+        format=format,
+        delimiter=delimiter,
+    )
 
     # Not before the input is known to be readable: these take seconds to import.
     from mbc_cli.model.adapter import read_description, refuse_installed, write_calibration

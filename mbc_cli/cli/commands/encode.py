@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,15 +15,17 @@ from mbc_cli.cli.options import (
     Adapter,
     BaseModel,
     BatchSize,
+    Delimiter,
     Device,
+    InputFormat,
     Json,
+    OnBadTime,
     OnError,
     Quantize,
     Store,
     count,
 )
-from mbc_cli.corpus.formats import Format
-from mbc_cli.errors import UsageError
+from mbc_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from mbc_cli.inference.encode import EncodeReport
@@ -54,14 +57,13 @@ def encode(
             help="Keep the documents' text beside their codes (when the store is created; by default yes).",
         ),
     ] = None,
-    format: Annotated[
-        Format | None,
-        typer.Option("--format", help="The input's format; by default its name tells. lines: a text a line."),
-    ] = None,
+    format: InputFormat = None,
+    delimiter: Delimiter = None,
     id_field: Annotated[str, typer.Option("--id-field", help="What the corpus calls the id.")] = "id",
     text_field: Annotated[str, typer.Option("--text-field", help="... its text.")] = "text",
     title_field: Annotated[str, typer.Option("--title-field", help="... its title.")] = "title",
     timestamp_field: Annotated[str, typer.Option("--timestamp-field", help="... its time.")] = "timestamp",
+    on_bad_time: OnBadTime = "skip",
     device: Device = "auto",
     base_model: BaseModel = None,
     quantize: Quantize = None,
@@ -72,7 +74,8 @@ def encode(
     Reads JSONL, CSV, TSV, Parquet and text files, plain or compressed with gzip or zstd, and folders of
     them. A document has an id and a text, and may have a title and a timestamp; all other fields become
     metadata. Documents too long for the model become several passages. The same id with the same content
-    costs nothing, with other content replaces what was stored, so an interrupted run is simply run again.
+    costs nothing, with other content replaces what was stored, so an interrupted run is simply run again;
+    of equal ids the later one counts.
     Input that cannot be used is named and skipped, and the exit code is 3.
 
     Examples:
@@ -91,17 +94,22 @@ def encode(
     if window is not None and overlap is not None and 2 * overlap >= window:
         raise UsageError(f"--overlap {overlap} is not under half of --window {window}")
     find_files(corpus, format)  # a wrong name is told before a model is loaded
-    if others := files_passed_over(corpus):
+    if others := files_passed_over(corpus, format):
         output.note(f"files of no known format, not read: {len(others):,}, such as {others[0]}")
     bad = counted_bad_inputs(on_error)
     names = FieldNames(id_field, text_field, title_field, timestamp_field)
-    documents = read_documents(corpus, bad, names=names, format=format)
+    documents = read_documents(
+        corpus, bad, names=names, format=format, delimiter=delimiter, on_bad_time=on_bad_time
+    )
     new = not MemoryStore.exists(store)
     if new:
         from mbc_cli.inference.encode import prefetched
 
         # An early end must not leave an empty store.
         documents = prefetched(documents, commit_every=commit_every)
+        if (first := next(documents, None)) is None:
+            raise InputError("the input holds no document that can be used", f"no store was made at {store}")
+        documents = chain([first], documents)
 
     from mbc_cli.memory import Memory
 
@@ -147,6 +155,7 @@ def encode(
                 **summary,
                 "skipped": bad.count,
                 "skips": examples,
+                "remarks": dict(bad.remarks),
             }
         )
     else:
@@ -156,6 +165,8 @@ def encode(
 
 def _write_summary(report: EncodeReport, store: str, memory: Memory) -> None:
     parts = [f"{report.added:,} added", f"{report.replaced:,} replaced", f"{report.unchanged:,} unchanged"]
+    if report.duplicates:
+        parts.append(f"{report.duplicates:,} given again, of which the last counts")
     rate = f"{report.documents / report.seconds:,.0f} documents/s" if report.seconds else ""
     output.write(
         f"{store}: {', '.join(parts)}; {report.passages:,} passages in {report.seconds:.1f} s ({rate}); "

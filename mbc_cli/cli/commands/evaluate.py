@@ -17,7 +17,9 @@ from mbc_cli.cli.options import (
     Adapter,
     BaseModel,
     BatchSize,
+    Delimiter,
     Device,
+    InputFormat,
     Json,
     OnError,
     Quantize,
@@ -83,6 +85,8 @@ def evaluate(
         Path | None,
         typer.Option("--predictions", metavar="FILE", help="Write every answer with its scores as JSONL."),
     ] = None,
+    format: InputFormat = None,
+    delimiter: Delimiter = None,
     on_error: OnError = "skip",
     batch_size: BatchSize = 16,
     device: Device = "auto",
@@ -115,7 +119,15 @@ def evaluate(
 
     sizes = _sizes(bank_sizes)
     bad = counted_bad_inputs(on_error)
-    data = load_dataset(dataset.value, documents=documents, questions=questions, split=split, bad=bad)
+    data = load_dataset(
+        dataset.value,
+        documents=documents,
+        questions=questions,
+        split=split,
+        bad=bad,
+        format=format,
+        delimiter=delimiter,
+    )
     stream = data.documents[:limit]
     if predictions is not None:
         predictions.touch()  # a place that cannot be written is told before the work, not after it
@@ -138,6 +150,8 @@ def evaluate(
             baselines=[each.value for each in baseline or []],
             batch_size=batch_size,
         )
+    for question in result.left_out:
+        bad.add(f"question {question.id!r}", f"nothing is left of its answers {question.answers} to score by")
     if predictions is not None:
         lines = [dumps(line, ensure_ascii=False) for line in predictions_as_json(result)]
         predictions.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

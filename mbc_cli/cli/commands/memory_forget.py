@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,8 +10,9 @@ import typer
 from mbc_cli.cli import output
 from mbc_cli.cli.commands.memory_changes import write_result
 from mbc_cli.cli.memory_options import DryRun, Since, Until, WhereOption, Yes, conditions, valid_ids
-from mbc_cli.cli.options import DEFAULT_STORE, Json, Store
-from mbc_cli.errors import ExitCode, UsageError
+from mbc_cli.cli.options import DEFAULT_STORE, Delimiter, InputFormat, Json, Store
+from mbc_cli.corpus.choices import Format
+from mbc_cli.errors import ExitCode, InputError, UsageError
 
 UNKNOWN_IDS_NAMED = 20
 
@@ -25,6 +25,8 @@ def forget(
     ids_from: Annotated[
         str | None, typer.Option("--ids-from", metavar="FILE", help="A file of ids, one a line; - is stdin.")
     ] = None,
+    format: InputFormat = None,
+    delimiter: Delimiter = None,
     since: Since = None,
     until: Until = None,
     where: WhereOption = None,
@@ -55,7 +57,7 @@ def forget(
 
     named = None if ids is None else valid_ids(ids)
     if ids_from is not None:
-        named = [*(named or []), *_read_ids(ids_from)]
+        named = [*(named or []), *_read_ids(ids_from, format, delimiter)]
     stored = StoredDocuments(MemoryStore.open(store))
     found = stored.forget(named, since=since, until=until, where=conditions(where), dry_run=True)
     if found.missing and not ignore_missing:
@@ -81,16 +83,11 @@ def _name_missing(missing: Sequence[str], store: str) -> None:
         output.warn(f"{len(missing):,} ids in all are not in the memory (--verbose names all of them)")
 
 
-def _read_ids(source: str) -> list[str]:
-    from mbc_cli.corpus.bad_input import BadRecord
-    from mbc_cli.corpus.streams import STDIN, BrokenStream, Lines, decode, open_stream
+def _read_ids(source: str, format: Format | None, delimiter: str | None) -> list[str]:
+    from mbc_cli.corpus.bad_input import BadInputs
+    from mbc_cli.corpus.readers import read_ids
 
-    if source != STDIN and not Path(source).exists():
-        raise UsageError(f"there is no file {source}")
-    with open_stream(source) as stream:
-        lines = Lines(stream)
-        try:
-            return [text for line in lines if (text := decode(line))]
-        except (BadRecord, BrokenStream) as reason:
-            place = "stdin" if source == STDIN else source
-            raise UsageError(f"{place}:{lines.number}: {reason}") from None
+    try:
+        return list(read_ids(source, BadInputs(on_error="fail"), format=format, delimiter=delimiter))
+    except InputError as failure:
+        raise UsageError(failure.message) from None

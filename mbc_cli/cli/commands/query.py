@@ -17,7 +17,9 @@ from mbc_cli.cli.options import (
     Adapter,
     BaseModel,
     BatchSize,
+    Delimiter,
     Device,
+    InputFormat,
     Json,
     OnError,
     Quantize,
@@ -29,6 +31,7 @@ from mbc_cli.identifiers import is_unicode
 
 if TYPE_CHECKING:
     from mbc_cli.corpus.bad_input import BadInputs
+    from mbc_cli.corpus.choices import Format
     from mbc_cli.inference.answer import Answer, AnswerStream
     from mbc_cli.memory import Memory
 
@@ -80,6 +83,8 @@ def query(
     ] = None,
     batch_size: BatchSize = 16,
     on_error: OnError = "skip",
+    format: InputFormat = None,
+    delimiter: Delimiter = None,
     device: Device = "auto",
     base_model: BaseModel = None,
     quantize: Quantize = None,
@@ -112,7 +117,7 @@ def query(
         raise UsageError("--stream shows text and --json writes JSON", "leave one of them out")
     choice = _Choice(top_k, since, until, conditions(where), threshold, require_memory)
     bad = counted_bad_inputs(on_error)
-    asked = _from_stdin(bad) if questions == ["-"] else _from_arguments(questions)
+    asked = _from_stdin(bad, format, delimiter) if questions == ["-"] else _from_arguments(questions)
     # Wrong times and paths are told before torch is imported, which takes seconds.
     MemoryFilter.of(choice.since, choice.until)
     opened = MemoryStore.open(store, at=at)
@@ -248,24 +253,19 @@ def _from_arguments(questions: Sequence[str]) -> Iterator[_Asked]:
     return iter([_Asked(text.strip(), f"question {place}") for place, text in enumerate(questions, start=1)])
 
 
-def _from_stdin(bad: BadInputs) -> Iterator[_Asked]:
+def _from_stdin(bad: BadInputs, format: Format | None, delimiter: str | None) -> Iterator[_Asked]:
     from mbc_cli.corpus.bad_input import BadRecord
-    from mbc_cli.corpus.formats import guess_stream_format, read_jsonl, read_lines
+    from mbc_cli.corpus.readers import read_records
     from mbc_cli.corpus.records import question_text
-    from mbc_cli.corpus.streams import STDIN, open_stream
+    from mbc_cli.corpus.streams import STDIN
 
-    with open_stream(STDIN) as stream:
-        if guess_stream_format(stream) != "jsonl":
-            for place, record in read_lines("stdin", stream, bad):
-                yield _Asked(question_text(record, "text"), place)
-            return
-        for place, record in read_jsonl("stdin", stream, bad):
-            try:
-                text = question_text(record)
-            except BadRecord as reason:
-                bad.add(place, str(reason))
-            else:
-                yield _Asked(text, place, record.get("id") if isinstance(record, dict) else None)
+    for place, record in read_records([STDIN], bad, format, delimiter, "question"):
+        try:
+            text = question_text(record)
+        except BadRecord as reason:
+            bad.add(place, str(reason))
+        else:
+            yield _Asked(text, place, record.get("id") if isinstance(record, dict) else None)
 
 
 def _batches(asked: Iterator[_Asked], size: int) -> Iterator[list[_Asked]]:

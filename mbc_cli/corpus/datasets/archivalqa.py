@@ -16,23 +16,23 @@ from mbc_cli.corpus.datasets.question_dataset import QuestionDataset
 COLUMNS = ("question", "answer", "ans_paragraph", "doc_id", "para_num")
 
 
-def load(path: Path | None, split: str, bad: BadInputs) -> QuestionDataset:
-    """Load one CSV file; ``split`` is not used, each split is a file."""
+def load(path: Path | None, bad: BadInputs, delimiter: str | None = None) -> QuestionDataset:
+    """Load one CSV file; each split is a file."""
     rows = []
-    for number, (place, row) in enumerate(read_rows("archivalqa", path, COLUMNS, bad), start=1):
+    for number, (place, row) in enumerate(read_rows("archivalqa", path, COLUMNS, bad, delimiter), start=1):
         try:
-            rows.append((int(float(row["para_num"])), number, row))
+            rows.append((int(float(row["para_num"])), number, place, row))
         except (ValueError, OverflowError):
             bad.add(place, f"column 'para_num' is {row['para_num'][:40]!r}; accepted: a number")
-    articles = {row["doc_id"]: first for first, (_, _, row) in reversed(list(enumerate(rows)))}
-    rows.sort(key=lambda item: (articles[item[2]["doc_id"]], item[0]))
+    articles = {row["doc_id"]: first for first, (*_, row) in reversed(list(enumerate(rows)))}
+    rows.sort(key=lambda item: (articles[item[3]["doc_id"]], item[0]))
     dataset = QuestionDataset("archivalqa")
-    for paragraph, number, row in rows:
+    for paragraph, number, place, row in rows:
         document_id = dataset.add_document(
             row["ans_paragraph"],
             f"{row['doc_id']}_{paragraph}",
             title=row.get("title") or None,
-            timestamp=row_timestamp(row, "date"),
+            timestamp=row_timestamp(row, place, bad, "date"),
         )
         dataset.add_question(
             row.get("id") or f"question-{number}", row["question"], [row["answer"]], document_id

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mbc_cli.corpus.bad_input import BadInputs
-from mbc_cli.corpus.formats import read_csv
-from mbc_cli.corpus.streams import open_stream
+from mbc_cli.corpus.readers import KEPT_WITHOUT_TIME, read_records
 from mbc_cli.corpus.times import parse_timestamp
 from mbc_cli.errors import InputError, UsageError
 
@@ -15,7 +14,7 @@ Row = Mapping[str, str]
 
 
 def read_rows(
-    dataset: str, path: Path | None, columns: Sequence[str], bad: BadInputs
+    dataset: str, path: Path | None, columns: Sequence[str], bad: BadInputs, delimiter: str | None
 ) -> Iterator[tuple[str, Row]]:
     """Yield the rows with their places; a row with an empty required column is left out.
 
@@ -25,26 +24,25 @@ def read_rows(
     """
     if path is None or not path.is_file():
         raise UsageError(f"dataset {dataset} is read from its CSV file, and {path} is none", "name the file")
-    with open_stream(str(path)) as stream:
-        for place, row in read_csv(str(path), stream, bad):
-            assert isinstance(row, dict)
-            if missing := [column for column in columns if column not in row]:
-                raise InputError(
-                    f"{path} has no column {missing[0]!r}; the columns are {', '.join(row)}",
-                    f"dataset {dataset} needs {', '.join(columns)}",
-                )
-            if empty := [column for column in columns if not row[column].strip()]:
-                bad.add(place, f"column {empty[0]!r} is empty")
-            else:
-                yield place, row
+    for place, row in read_records([str(path)], bad, "csv", delimiter, columns[0]):
+        assert isinstance(row, dict)
+        if missing := [column for column in columns if column not in row]:
+            raise InputError(
+                f"{path} has no column {missing[0]!r}; the columns are {', '.join(row)}",
+                f"dataset {dataset} needs {', '.join(columns)}",
+            )
+        if empty := [column for column in columns if not row[column].strip()]:
+            bad.add(place, f"column {empty[0]!r} is empty")
+        else:
+            yield place, row
 
 
-def row_timestamp(row: Row, *columns: str) -> int | None:
+def row_timestamp(row: Row, place: str, bad: BadInputs, *columns: str) -> int | None:
     """The time in the first of ``columns`` that holds one that can be read, in microseconds."""
     for column in columns:
         try:
             if (timestamp := parse_timestamp(row.get(column))) is not None:
                 return timestamp
         except ValueError:
-            continue
+            bad.remark(place, KEPT_WITHOUT_TIME)
     return None

@@ -1,19 +1,22 @@
 """SQuAD (Rajpurkar et al., 2016) and everything in its file format, from a JSON file or from the hub.
 
-The documents are the paragraphs. Questions that SQuAD 2 marks as unanswerable are left out.
+The documents are the paragraphs. Questions that SQuAD 2 marks as unanswerable are left out. Answers may be
+SQuAD's ``[{"text": ...}]`` or the hub's ``{"text": [...]}``; numbers are read as text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mbc_cli.corpus.bad_input import BadInputs, BadRecord
 from mbc_cli.corpus.datasets.question_dataset import QuestionDataset
-from mbc_cli.corpus.records import parse_json
-from mbc_cli.corpus.streams import BrokenStream, decode, open_stream, read_all
+from mbc_cli.corpus.json_text import JsonParser
+from mbc_cli.corpus.records import as_text, identifier_from, question_from, required_text
+from mbc_cli.corpus.streams import BrokenStream, open_stream, read_all
+from mbc_cli.encodings import decode_text
 from mbc_cli.errors import (
     InputError,
     MissingPackageError,
@@ -27,14 +30,12 @@ MOST_BYTES = 128 * 2**20  # SQuAD 2 has 42 MB
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One question with its paragraph; ``answers`` is None where the format marks it unanswerable."""
+    """One question as the file has it, with its paragraph; only title and context are checked."""
 
     place: str
     title: str
     context: str
-    identifier: str
-    question: str
-    answers: list[str] | None
+    fields: Mapping[str, Any]
 
 
 def load(path: Path | None, split: str, bad: BadInputs) -> QuestionDataset:
@@ -42,18 +43,29 @@ def load(path: Path | None, split: str, bad: BadInputs) -> QuestionDataset:
     dataset = QuestionDataset("squad")
     numbers: dict[str, int] = {}
     for row in _hub_rows(split) if path is None else _file_rows(path, bad):
-        if row.answers is None:
+        if row.fields.get("is_impossible"):
             continue
         known = len(dataset.documents)
         proposed = f"{row.title}#{numbers.get(row.title, 0) + 1}"
         document_id = dataset.add_document(row.context, proposed, title=row.title)
         if len(dataset.documents) > known:
             numbers[row.title] = numbers.get(row.title, 0) + 1
-        if any(answer.strip() for answer in row.answers):
-            dataset.add_question(row.identifier, row.question, row.answers, document_id)
+        try:
+            fields = {**row.fields, "answers": _answers(row.fields.get("answers"))}
+            question = question_from(fields, default_id=row.place)
+        except BadRecord as reason:
+            bad.add(row.place, str(reason))
         else:
-            bad.add(row.place, "the question has no answers")
+            dataset.add_question(question.id, question.question, list(question.answers), document_id)
     return dataset
+
+
+def _answers(value: object) -> object:
+    """SQuAD's list of answers as texts; those without text are left out where others have one."""
+    if not isinstance(value, list):
+        return value
+    texts = [as_text(answer.get("text") if isinstance(answer, Mapping) else answer) for answer in value]
+    return [text for text in texts if isinstance(text, str) and text.strip()]
 
 
 def _file_rows(path: Path, bad: BadInputs) -> Iterator[_Row]:
@@ -61,38 +73,47 @@ def _file_rows(path: Path, bad: BadInputs) -> Iterator[_Row]:
         raise UsageError(f"there is no file {path}", "name a JSON file in SQuAD's format")
     try:
         with open_stream(str(path)) as stream:
-            content = parse_json(decode(read_all(stream, MOST_BYTES)))
-        articles = content["data"]
-        if not isinstance(articles, list):
-            raise TypeError
+            text = decode_text(read_all(stream, MOST_BYTES))
+        content = JsonParser(lambda what: bad.remark(str(path), what)).parse(text, None)
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8 text") from None
     except (BadRecord, BrokenStream) as reason:
         raise InputError(f"{path}: {reason}") from None
-    except (KeyError, TypeError):
-        raise InputError(f"{path} is not in SQuAD's format: it has no list 'data'") from None
-    for number, article in enumerate(articles, start=1):
-        place = f"{path} article {number}"
+    if not isinstance(content, Mapping) or not isinstance(content.get("data"), list):
+        raise InputError(f"{path} is not in SQuAD's format: it has no list 'data'")
+    for number, article in enumerate(content["data"], start=1):
+        yield from _article_rows(article, f"{path} article {number}", number, bad)
+
+
+def _article_rows(article: object, place: str, number: int, bad: BadInputs) -> Iterator[_Row]:
+    paragraphs = article.get("paragraphs") if isinstance(article, Mapping) else None
+    if not isinstance(article, Mapping) or not isinstance(paragraphs, list):
+        bad.add(place, "not in SQuAD's format: it has no list 'paragraphs'")
+        return
+    title = _title(article.get("title"), number)
+    for count, paragraph in enumerate(paragraphs, start=1):
         try:
-            yield from _article_rows(article, place, number)
-        except (KeyError, TypeError, AttributeError) as failure:
-            bad.add(place, f"not in SQuAD's format: {failure}")
+            context = required_text(paragraph, "context")
+            questions = paragraph.get("qas")
+            if not isinstance(questions, list):
+                raise BadRecord("not in SQuAD's format: it has no list 'qas'")
+        except BadRecord as reason:
+            bad.add(f"{place}, paragraph {count}", str(reason))
+            continue
+        for position, question in enumerate(questions, start=1):
+            if isinstance(question, Mapping):
+                name = as_text(question.get("id", position))
+                yield _Row(f"{place}, question {name}", title, context, question)
+            else:
+                bad.add(f"{place}, paragraph {count}, question {position}", "it is not an object")
 
 
-def _article_rows(article: dict[str, Any], place: str, number: int) -> list[_Row]:
-    title = str(article.get("title") or f"article {number}")
-    return [
-        _Row(
-            place=f"{place}, question {question['id']}",
-            title=title,
-            context=paragraph["context"],
-            identifier=str(question["id"]),
-            question=question["question"],
-            answers=None
-            if question.get("is_impossible")
-            else [answer["text"] for answer in question["answers"]],
-        )
-        for paragraph in article["paragraphs"]
-        for question in paragraph["qas"]
-    ]
+def _title(value: object, number: int) -> str:
+    """The article's title, from which ids are made; its number where it has none that can be one."""
+    try:
+        return identifier_from({"id": value}).strip()
+    except BadRecord:
+        return f"article {number}"
 
 
 def _hub_rows(split: str) -> Iterator[_Row]:
@@ -111,5 +132,4 @@ def _hub_rows(split: str) -> Iterator[_Row]:
             f"cannot get squad from the hub: {reason}", "name a JSON file in SQuAD's format"
         ) from None
     for row in rows:
-        place = f"squad {split} {row['id']}"
-        yield _Row(place, row["title"], row["context"], row["id"], row["question"], row["answers"]["text"])
+        yield _Row(f"squad {split} {row['id']}", row["title"], row["context"], row)

@@ -16,10 +16,10 @@ COLUMNS = ("text", "question", "answers")
 ANSWER_SEPARATOR = "\\"
 
 
-def load(path: Path | None, split: str, bad: BadInputs) -> QuestionDataset:
-    """Load one CSV file; ``split`` is not used, each split is a file."""
+def load(path: Path | None, bad: BadInputs, delimiter: str | None = None) -> QuestionDataset:
+    """Load one CSV file; each split is a file."""
     dataset = QuestionDataset("streamingqa")
-    for number, (place, row) in enumerate(read_rows("streamingqa", path, COLUMNS, bad), start=1):
+    for number, (place, row) in enumerate(read_rows("streamingqa", path, COLUMNS, bad, delimiter), start=1):
         answers = [answer for answer in row["answers"].split(ANSWER_SEPARATOR) if answer.strip()]
         if not answers:
             bad.add(place, "column 'answers' holds no answer")
@@ -27,7 +27,7 @@ def load(path: Path | None, split: str, bad: BadInputs) -> QuestionDataset:
         document_id = dataset.add_document(
             row["text"],
             row.get("evidence_id") or f"article-{len(dataset.documents) + 1}",
-            timestamp=row_timestamp(row, "evidence_ts", "date"),
+            timestamp=row_timestamp(row, place, bad, "evidence_ts", "date"),
         )
         dataset.add_question(row.get("qa_id") or f"question-{number}", row["question"], answers, document_id)
     return dataset
