@@ -44,8 +44,9 @@ ENCODINGS: dict[str, Callable[[str], bytes]] = {
 
 
 @pytest.fixture
-def pipe(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Makes stdin a pipe into which pieces are written one by one."""
+    opened = []
 
     def make(*pieces: bytes, pause: float = 0.0) -> None:
         reading, writing = os.pipe()
@@ -57,10 +58,12 @@ def pipe(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
                     time.sleep(pause)
 
         threading.Thread(target=write, daemon=True).start()
-        stream = io.TextIOWrapper(io.BufferedReader(io.FileIO(reading)))
-        monkeypatch.setattr("sys.stdin", stream)
+        opened.append(io.TextIOWrapper(io.BufferedReader(io.FileIO(reading))))
+        monkeypatch.setattr("sys.stdin", opened[-1])
 
-    return make
+    yield make
+    for stream in opened:
+        stream.close()
 
 
 def documents(*sources: Path | str, **options: object) -> list[Document]:

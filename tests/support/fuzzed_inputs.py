@@ -135,6 +135,10 @@ class FuzzedMemory:
         self.skipped += bad.count
         code, err = run_encode(source, self.store, self.adapter)
         assert "Traceback" not in err, f"{source}: {err}"
+        if not self.expected:
+            assert code == ExitCode.FAILED, f"{source}: {err}"
+            assert not self.store.exists(), source
+            return
         assert code == (ExitCode.SKIPPED_INPUT if bad.count else ExitCode.DONE), f"{source}: {err}"
         store = MemoryStore.open(self.store)
         assert not store.verify(), source
