@@ -13,7 +13,7 @@ _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 
 def value_of(scalar: Any) -> Any:
-    """Return a value, maps as mappings; dates, times and durations that Python has no room for become text.
+    """Return a value, maps as pairs; dates, times and durations that Python has no room for become text.
 
     Raises:
         UnicodeDecodeError: it holds text in no valid UTF-8.
@@ -23,8 +23,7 @@ def value_of(scalar: Any) -> Any:
     if isinstance(scalar, pa.StructScalar):
         return {field.name: value_of(scalar[number]) for number, field in enumerate(scalar.type)}
     if isinstance(scalar, pa.MapScalar):
-        pairs = [entry.values() for entry in scalar.values]
-        return {str(value_of(key)): value_of(value) for key, value in pairs}
+        return [[value_of(part) for part in entry.values()] for entry in scalar.values]
     if isinstance(scalar, pa.DictionaryScalar | pa.RunEndEncodedScalar):
         return value_of(scalar.value)
     if hasattr(scalar, "values"):  # the kinds of lists

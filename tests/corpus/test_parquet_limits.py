@@ -113,12 +113,23 @@ def test_a_row_group_over_the_limit_is_named_by_its_rows(tmp_path: Path) -> None
     assert report.startswith(f"{tmp_path / 'd.parquet'} rows 3 to 4: its pages unpack to ")
 
 
-def test_a_value_that_python_cannot_hold_costs_its_row_alone(tmp_path: Path) -> None:
+def test_a_value_that_python_cannot_hold_is_text_and_as_a_time_costs_its_row_alone(tmp_path: Path) -> None:
     days = pa.array([0, 2**31 - 1, 1], pa.date32())
-    write(tmp_path / "d.parquet", {"id": list("abc"), "text": ["one", "two", "three"], "day": days})
+    columns = {"id": list("abc"), "text": ["one", "two", "three"], "day": days}
+    write(tmp_path / "d.parquet", columns)
+    documents, reports = read(tmp_path / "d.parquet")
+    assert [document.metadata["day"] for document in documents] == [
+        "1970-01-01",
+        "2147483647 (date32[day])",
+        "1970-01-02",
+    ]
+    assert reports == []
+    write(tmp_path / "d.parquet", columns | {"timestamp": days})
     documents, (report,) = read(tmp_path / "d.parquet")
-    assert [document.metadata for document in documents] == [{"day": "1970-01-01"}, {"day": "1970-01-02"}]
-    assert report.startswith(f"{tmp_path / 'd.parquet'} row 2: a value cannot be read")
+    assert [document.id for document in documents] == ["a", "c"]
+    assert report.startswith(
+        f"{tmp_path / 'd.parquet'} row 2: field 'timestamp' is '2147483647 (date32[day])'"
+    )
 
 
 def test_every_kind_of_column_is_read(tmp_path: Path) -> None:
