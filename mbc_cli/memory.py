@@ -168,7 +168,7 @@ class Memory(StoredDocuments):
                 base_model=config.base_model,
                 vector_width=loaded.model.context_width,
                 quantization_error=(loaded.provenance or {}).get("quantization_error"),
-                shared_counts=config.quantizer.kind == "vocabulary",
+                shared_counts=loaded.model.codes_are_tokens,
             ),
         )
         return cls(made, loaded, adapter_name=location.name)
@@ -196,7 +196,7 @@ class Memory(StoredDocuments):
         kept = KeptDocuments(store if isinstance(store, MemoryStore) else MemoryStore.open(store))
         with cls.open_or_create(destination, adapter, **loading) as target:
             report = target.encode(kept, batch_size=batch_size, on_progress=on_progress)
-        return ReencodeReport(report, tuple(kept.without_text))
+        return ReencodeReport(report, tuple(kept.without_text), kept.are_telegrams)
 
     # --- encoding and answering ----------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -21,6 +22,8 @@ from mbc_cli.errors import DeclinedError, MbcError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from mbc_cli.inference.telegrams import Piece
 
 # With what a hostile document could steer a terminal, begin a line that is not ours, or show text in another
 # order: control characters except tab, line and paragraph separators, bidirectional overrides and isolates.
@@ -139,6 +142,18 @@ def write_fields(
     _render(table)
 
 
+def write_pieces(pieces: Iterable[Piece]) -> None:
+    """Write a text of which parts were lost: these dimmed on a terminal, in square brackets elsewhere."""
+    from mbc_cli.inference.telegrams import bracketed
+
+    if not stdout_is_terminal() or os.environ.get("NO_COLOR"):
+        write(bracketed(list(pieces)))
+        return
+    from rich.text import Text
+
+    _render(Text.assemble(*((visible(text), "" if kept else "dim") for text, kept in pieces)))
+
+
 # --- everything else, on stderr --------------------------------------------------------------------
 
 
@@ -219,8 +234,6 @@ def confirm(question: str, *, yes: bool) -> None:
 
 def silence_closed_stdout() -> None:
     """Send what is still buffered for a closed stdout nowhere, so that the interpreter exits quietly."""
-    import os
-
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())

@@ -12,7 +12,8 @@ from mbc_store import StoredPassage
 class Source:
     """A passage an answer was read from; ``start`` and ``end`` are character offsets into its document.
 
-    ``text`` is the passage's, where the store keeps texts.
+    ``text`` is the passage's, where the store keeps texts. ``telegram`` is what the codes hold of it, where
+    codes are tokens: the words that were lost stand in square brackets, if the text is there to tell them.
     """
 
     document_id: str
@@ -22,9 +23,10 @@ class Source:
     score: float
     title: str | None = None
     text: str | None = None
+    telegram: str | None = None
 
     @classmethod
-    def of(cls, passage: StoredPassage, score: float) -> Source:
+    def of(cls, passage: StoredPassage, score: float, telegram: str | None = None) -> Source:
         """The source that a stored passage with ``score`` is."""
         return cls(
             document_id=passage.document_id,
@@ -34,6 +36,7 @@ class Source:
             score=score,
             title=passage.title,
             text=passage.text,
+            telegram=telegram,
         )
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from mbc_store import StoredPassage
 from torch import Tensor
 
 from mbc_cli.batching import batched
@@ -20,6 +21,7 @@ from mbc_cli.errors import AdapterError, InputError
 from mbc_cli.inference.answer import Answer, AnswerStream, Source
 from mbc_cli.inference.bank import PassageBank
 from mbc_cli.inference.memory_filter import MemoryFilter
+from mbc_cli.inference.telegrams import TelegramWords, bracketed
 from mbc_cli.model.bank import Reading
 from mbc_cli.model.batches import TokenBatch
 from mbc_cli.model.calibration import Calibration
@@ -205,9 +207,23 @@ class Answerer:
         numbers = rows.cpu().numpy()
         distinct, places = np.unique(numbers, return_inverse=True)
         passages = self.bank.passages(distinct)
+        telegrams = self._telegrams(distinct, passages)
         return [
-            tuple(Source.of(passages[place], score) for place, score in zip(row, row_scores, strict=True))
+            tuple(
+                Source.of(passages[place], score, telegrams[place])
+                for place, score in zip(row, row_scores, strict=True)
+            )
             for row, row_scores in zip(places.reshape(numbers.shape), scores.tolist(), strict=True)
+        ]
+
+    def _telegrams(self, rows: np.ndarray, passages: Sequence[StoredPassage]) -> Sequence[str | None]:
+        """What the codes at ``rows`` hold in words, where codes are tokens."""
+        if not self.model.codes_are_tokens:
+            return [None] * len(rows)
+        words = TelegramWords(self.tokenizers.language_tokenizer.backend_tokenizer)
+        codes = self.bank.filtered(MemoryFilter()).take(torch.from_numpy(rows))[..., 0].tolist()
+        return [
+            bracketed(words.pieces(each, passage.text)) for each, passage in zip(codes, passages, strict=True)
         ]
 
     def _check_length(self, prompts: TokenBatch, read: int) -> None:

@@ -49,6 +49,11 @@ class MemoryModel(nn.Module, ABC):
         return self.config.ranks_passages
 
     @property
+    def codes_are_tokens(self) -> bool:
+        """Whether the code of a slot is a token of the LLM, or one past them where the slot is not in use."""
+        return self.config.quantizer.kind == "vocabulary"
+
+    @property
     def has_codebooks(self) -> bool:
         """Whether codes mean something yet: not so in the part of a training before quantising starts."""
         return True

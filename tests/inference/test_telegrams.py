@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mbc_store import FingerprintMismatch
+from mbc_store import FingerprintMismatch, MemoryStore
 
 from mbc_cli import Document, Memory
+from mbc_cli.inference.telegrams import Piece, TelegramWords, bracketed
 from tests.support.tiny_memories import numbered_documents, save_adapter_directory
 from tests.support.tiny_models import SENTENCES, telegram_config
 
@@ -70,3 +71,64 @@ def test_an_adapter_with_learned_codebooks_cannot_read_telegrams(
     Memory.create(tmp_path / "s.mbc", small, device="cpu").close()
     with pytest.raises(FingerprintMismatch):
         Memory.open(tmp_path / "s.mbc", select_adapter_directory, device="cpu")
+
+
+def test_what_is_kept_can_be_read_beside_what_was_lost(small: Path, tmp_path: Path) -> None:
+    with Memory.create(tmp_path / "s.mbc", small, device="cpu") as memory:
+        memory.encode([Document("a", SENTENCES[0])])
+        words = TelegramWords.of_adapter(small)
+        with memory.store.snapshot() as snapshot:
+            record = snapshot.record("a")
+        pieces = [
+            piece
+            for codes, (start, end) in zip(record.codes[..., 0].tolist(), record.spans.tolist(), strict=True)
+            for piece in words.pieces(codes, SENTENCES[0][start:end])
+        ]
+        (source,) = memory.search(["Mira Okafor"], top_k=1)[0]
+    assert {kept for _, kept in pieces} == {True, False}
+    first_span = record.spans.tolist()[0]
+    first = words.pieces(record.codes[0, :, 0].tolist(), SENTENCES[0][slice(*first_span)])
+    assert "".join(text for text, _ in first) == SENTENCES[0][slice(*first_span)]
+    assert source.telegram is not None
+    assert "[" in source.telegram
+
+
+def test_without_the_text_a_telegram_is_its_words(small: Path, tmp_path: Path) -> None:
+    with Memory.create(tmp_path / "s.mbc", small, keep_text=False, device="cpu") as memory:
+        memory.encode([Document("a", "Mira Okafor")])
+        (source,) = memory.search(["Mira"], top_k=1)[0]
+    assert source.text is None
+    assert source.telegram
+    assert "[" not in source.telegram
+
+
+def test_a_memory_without_texts_is_encoded_anew_from_its_telegrams(
+    small: Path, select_adapter_directory: Path, tmp_path: Path
+) -> None:
+    """For an adapter of any kind: the words that were kept are the new documents."""
+    with Memory.create(tmp_path / "old.mbc", small, keep_text=False, device="cpu") as memory:
+        memory.encode(numbered_documents(4))
+        words = TelegramWords.of_adapter(small)
+        with memory.store.snapshot() as snapshot:
+            kept = {
+                record.id: " ".join(words.text(codes) for codes in record.codes[..., 0].tolist())
+                for record in snapshot.iter_records()
+            }
+    done = Memory.reencode(tmp_path / "old.mbc", tmp_path / "new.mbc", select_adapter_directory, device="cpu")
+    assert done.from_telegrams
+    assert done.encoded.added == 4
+    with MemoryStore.open(tmp_path / "new.mbc").snapshot() as snapshot:
+        assert {document.id: document.text for document in snapshot.iter_documents()} == kept
+
+
+@pytest.mark.parametrize(
+    ("pieces", "shown"),
+    [
+        ([("Mira", True), (" opened", False), (" it", True)], "Mira [opened] it"),
+        ([("The ", False), ("museum", True), (".", False)], "[The] museum[.]"),
+        ([("all", True)], "all"),
+        ([], ""),
+    ],
+)
+def test_lost_words_stand_in_brackets(pieces: list[tuple[str, bool]], shown: str) -> None:
+    assert bracketed([Piece(*piece) for piece in pieces]) == shown

@@ -12,11 +12,13 @@ import typer
 from mbc_cli.cli import output
 from mbc_cli.cli.commands import memory_changes, memory_forget
 from mbc_cli.cli.memory_options import At, Since, Until, WhereOption, conditions, valid_ids
-from mbc_cli.cli.options import DEFAULT_STORE, Json, Store, count
-from mbc_cli.errors import ExitCode
+from mbc_cli.cli.options import DEFAULT_STORE, Adapter, Json, Store, count
+from mbc_cli.errors import AdapterError, ExitCode
 
 if TYPE_CHECKING:
-    from mbc_store import StoredDocument
+    from mbc_store import DocumentRecord, MemoryStore, StoredDocument
+
+    from mbc_cli.inference.telegrams import Piece
 
 app = typer.Typer(help="Look into a memory, change it, and look after its store.", no_args_is_help=True)
 
@@ -133,10 +135,14 @@ def show(
     identifier: Annotated[str, typer.Argument(metavar="ID", help="The document.", show_default=False)],
     store: Store = DEFAULT_STORE,
     codes: Annotated[bool, typer.Option("--codes", help="Show the codes as well.")] = False,
+    adapter: Adapter = None,
     at: At = None,
     json: Json = False,
 ) -> None:
     """Show one document: its text where it was kept, its passages, and its codes if asked for.
+
+    Where codes are tokens, what they hold is shown in words: what was lost of the text is dimmed, or stands
+    in square brackets where there is no colour.
 
     Examples:
 
@@ -146,8 +152,10 @@ def show(
     """
     from mbc_store import MemoryStore
 
-    with MemoryStore.open(store, at=at).snapshot() as snapshot:
+    opened = MemoryStore.open(store, at=at)
+    with opened.snapshot() as snapshot:
         record = snapshot.record(*valid_ids([identifier]))
+    telegrams = _telegrams(opened, record, adapter)
     fields: dict[str, Any] = {
         "id": record.id,
         "title": record.title,
@@ -161,9 +169,30 @@ def show(
     if codes:
         fields["codes"] = record.codes.tolist()
     if json:
-        output.write_json(fields)
-    else:
-        output.write_fields(fields, texts=("text",))
+        from mbc_cli.inference.telegrams import bracketed
+
+        shown = [{"telegram": bracketed(pieces), "pieces": pieces} for pieces in telegrams]
+        output.write_json(fields | ({"telegrams": shown} if telegrams else {}))
+        return
+    output.write_fields(fields, texts=("text",))
+    for pieces in telegrams:
+        output.write_pieces(pieces)
+
+
+def _telegrams(store: MemoryStore, record: DocumentRecord, adapter: str | None) -> list[tuple[Piece, ...]]:
+    """What the codes of each passage hold in words, where they are tokens and their adapter is at hand."""
+    from mbc_cli.inference.telegrams import TelegramWords
+
+    try:
+        words = TelegramWords.of_store(store, adapter)
+    except AdapterError as failure:
+        output.warn(f"what the codes hold cannot be shown in words: {failure}")
+        return []
+    if words is None:
+        return []
+    texts = [None if record.text is None else record.text[start:end] for start, end in record.spans.tolist()]
+    passages = record.codes[..., 0].tolist()
+    return [words.pieces(codes, text) for codes, text in zip(passages, texts, strict=True)]
 
 
 @app.command()

@@ -269,8 +269,9 @@ def reencode(
 ) -> None:
     """Encode a memory's kept texts with another adapter into a new memory; the old one stays as it is.
 
-    An interrupted run is simply run again: it goes on where it stopped. Documents whose text is lost (after a
-    repair) are named and left out, and the exit code is 3.
+    Where no texts were kept but codes are tokens, what the codes hold in words is encoded, also for an LLM
+    with another tokenizer. An interrupted run is simply run again: it goes on where it stopped. Documents
+    whose text is lost (after a repair) are named and left out, and the exit code is 3.
 
     Examples:
 
@@ -296,6 +297,8 @@ def reencode(
         done = Memory.reencode(
             opened, destination, adapter, batch_size=batch_size, on_progress=on_progress, device=device
         )
+    if done.from_telegrams:
+        output.warn(f"{store} keeps no texts: what its codes hold in words was encoded, not the documents")
     for identifier in done.without_text:
         output.warn(f"document {identifier!r} has no text left")
     report = done.encoded

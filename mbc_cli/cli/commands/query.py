@@ -210,8 +210,8 @@ class _Show:
                     f"    {source.document_id}{title}, passage {source.passage} "
                     f"({source.start}-{source.end}), score {source.score:.3f}"
                 )
-                if source.text:
-                    output.write(f"      {_shortened(source.text)}")
+                if shown := source.telegram or source.text:
+                    output.write(f"      {_shortened(shown)}")
 
 
 def _answers(
