@@ -186,11 +186,11 @@ class Memory(StoredDocuments):
     ) -> ReencodeReport:
         """Encode the kept texts of ``store`` with another adapter into a new memory; the old one stays.
 
-        An interrupted run is simply run again: it goes on where it stopped. The model of the old adapter is
-        not needed.
+        Where no texts were kept but codes are tokens, what these hold in words is encoded. An interrupted run
+        is simply run again: it goes on where it stopped. The model of the old adapter is not needed.
 
         Raises:
-            StoreError: the store keeps no texts, or one of both cannot be read or written.
+            StoreError: the store keeps neither texts nor tokens, or one of both cannot be read or written.
             MbcError: the adapter or its LLM cannot be loaded.
         """
         kept = KeptDocuments(store if isinstance(store, MemoryStore) else MemoryStore.open(store))

@@ -1,4 +1,4 @@
-"""What a store of telegrams has kept of its passages, in words. Needs a tokenizer, but no model and no torch."""
+"""What a store of telegrams has kept of its passages, in words: needs a tokenizer, no model and no torch."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ class TelegramWords:
         words = cls.of_adapter(location.directory)
         if words._vocabulary + 1 != made_with.codebook_size:
             raise AdapterError(
-                f"the adapter {location.name} has {words._vocabulary:,} tokens, but {store.location} was made "
-                f"with {made_with.codebook_size - 1:,}",
+                f"the adapter {location.name} has {words._vocabulary:,} tokens, but {store.location} was "
+                f"made with {made_with.codebook_size - 1:,}",
                 "name an adapter of the same tokenizer",
             )
         return words
