@@ -141,10 +141,14 @@ def find_files(
         elif path.is_dir():
             unreadable: list[OSError] = []
             found = [file for file in _walk(path, unreadable.append) if _is_read(file, format)]
+            special = [file for file in found if file.exists() and not file.is_file()]
+            found = [file for file in found if file not in special]
             if not found and unreadable:
                 raise UsageError(f"{unreadable[0].filename} cannot be read: {unreadable[0].strerror}")
             if not found:
                 raise UsageError(f"{source} holds no files to read; accepted: {_accepted()}")
+            for file in special:  # one that nobody writes to would be waited for without end
+                on_unreadable(file.as_posix(), "is no regular file but a pipe, socket or device")
             for failure in unreadable:
                 on_unreadable(failure.filename, f"cannot be read: {failure.strerror}")
             files += [(file.as_posix(), format or format_of(file)) for file in found]

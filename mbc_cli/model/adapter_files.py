@@ -16,7 +16,7 @@ import torch
 from pydantic import Field
 from safetensors import safe_open
 
-from mbc_cli.errors import AdapterError
+from mbc_cli.errors import AdapterError, OutputError
 from mbc_cli.model.frozen_config import FrozenConfig
 from mbc_cli.untrusted import UntrustedFileError, open_regular
 
@@ -141,3 +141,17 @@ def _checksum(path: Path) -> Checksum:
     with open_regular(path) as file:
         digest = hashlib.file_digest(file, "sha256")
         return Checksum(size=file.tell(), sha256=digest.hexdigest())
+
+
+def check_unused(directory: Path) -> None:
+    """Check that writing an adapter would overwrite nothing in ``directory``; to be called before the work.
+
+    Raises:
+        OutputError: it would, or there is a file of that name.
+    """
+    if directory.exists() and not directory.is_dir():
+        raise OutputError(f"{directory} is a file", "choose another output directory")
+    for name in ("config.yaml", "README.md", "base", *PARTS):
+        if os.path.lexists(directory / name):
+            what = "an adapter" if name == "config.yaml" else name
+            raise OutputError(f"{directory} already holds {what}", "choose another output directory")

@@ -30,6 +30,7 @@ from mbc_cli.inference.encode import mean_quantization_error
 from mbc_cli.inference.forward import Windows
 from mbc_cli.inference.trust import remember_adapter
 from mbc_cli.model.adapter import save_adapter
+from mbc_cli.model.adapter_files import check_unused
 from mbc_cli.model.build import create_memory_model
 from mbc_cli.model.calibration import Calibration
 from mbc_cli.model.config import MemoryConfig
@@ -107,11 +108,13 @@ def adapt(
     """
     run_directory = output_directory / "training"
     checkpoints = Checkpoints(run_directory / "checkpoints")
-    if not resume and ((output_directory / "config.yaml").exists() or checkpoints.steps()):
-        raise OutputError(
-            f"{output_directory} already holds an adapter or a training run",
-            "resume it (--resume), or choose another output directory",
-        )
+    if not resume:
+        check_unused(output_directory)
+        if checkpoints.steps():
+            raise OutputError(
+                f"{output_directory} already holds a training run",
+                "resume it (--resume), or choose another output directory",
+            )
     accelerator = build_accelerator(config, training, run_directory, device)
     try:
         set_seed(training.seed)

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import shutil
+import socket
 import tempfile
 import threading
 import tracemalloc
@@ -455,3 +456,22 @@ def test_a_record_of_very_many_values_is_refused_and_a_text_that_looks_like_them
     bad = BadInputs()
     assert [document.id for document in read_documents([str(tmp_path / "c.jsonl")], bad)] == ["text"]
     assert [example.reason for example in bad.examples] == [f"it holds more than {MAX_VALUES:,} values"]
+
+
+def test_pipes_and_devices_in_a_folder_are_named_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.jsonl")
+    (tmp_path / "b.txt").symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(os.path.relpath(tmp_path / "c.csv"))
+        (tmp_path / "d.jsonl").write_bytes(as_jsonl(ROWS))
+        documents, reports = read(tmp_path)
+    assert [document.id for document in documents] == ["a", "b"]
+    reason = "is no regular file but a pipe, socket or device"
+    assert reports == [f"{tmp_path / name}: {reason}" for name in ("a.jsonl", "b.txt", "c.csv")]
+
+
+def test_a_csv_header_of_very_many_columns_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "d.csv").write_text("," * 1_000_000 + "\n")
+    documents, (report,) = read(tmp_path / "d.csv")
+    assert documents == []
+    assert report == f"{tmp_path / 'd.csv'}:1: the header names '' twice"

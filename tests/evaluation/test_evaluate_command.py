@@ -71,6 +71,47 @@ def test_a_table_goes_to_stdout_and_nothing_else(
     assert store.is_dir()
 
 
+def test_predictions_replace_no_input_and_nothing_else_unasked(
+    files: list[str | Path], tmp_path: Path, select_adapter_directory: Path
+) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "mine.txt")
+    inputs = [each for each in files if isinstance(each, Path)]
+    contents = [each.read_bytes() for each in inputs]
+    for target, told in [
+        (tmp_path / "mine.txt", "exists already"),
+        (tmp_path / "link", "exists already"),
+        (tmp_path / "folder", "is a folder"),
+        *((each, "would replace an input") for each in inputs),
+    ]:
+        failed = mbc(*files, "--adapter", "/never/looked/for", "--predictions", target)
+        assert failed.returncode in (1, 2)
+        assert told in failed.stderr
+    for each in inputs:
+        forced = mbc(*files, "--adapter", "/never/looked/for", "--predictions", each, "--force")
+        assert "would replace an input" in forced.stderr
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+    assert [each.read_bytes() for each in inputs] == contents
+    forced = mbc(
+        *files,
+        "--adapter",
+        select_adapter_directory,
+        "--limit",
+        3,
+        "--predictions",
+        tmp_path / "mine.txt",
+        "--force",
+    )
+    assert forced.returncode == 0, forced.stderr
+    assert (tmp_path / "mine.txt").read_text().startswith("{")
+
+
+def test_a_failed_evaluation_leaves_no_predictions(files: list[str | Path], tmp_path: Path) -> None:
+    assert mbc(*files, "--adapter", "/no/such", "--predictions", tmp_path / "p.jsonl").returncode == 1
+    assert not (tmp_path / "p.jsonl").exists()
+
+
 def test_predictions_that_cannot_be_written_are_told_before_the_work(files: list[str | Path]) -> None:
     failed = mbc(*files, "--adapter", "/never/looked/for", "--predictions", "/no/such/folder/answers.jsonl")
     assert failed.returncode == 1

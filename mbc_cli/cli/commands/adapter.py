@@ -12,7 +12,7 @@ from mbc_cli.cli.bad_input_report import counted_bad_inputs, exit_if_skipped
 from mbc_cli.cli.calibration_report import describe_calibration
 from mbc_cli.cli.commands.adapter_trust import trust, verify
 from mbc_cli.cli.options import BaseModel, BatchSize, Delimiter, Device, InputFormat, Json, OnError, Quantize
-from mbc_cli.errors import AdapterError, InputError, MbcError, OutputError, nearest_hint
+from mbc_cli.errors import AdapterError, InputError, MbcError, nearest_hint
 
 if TYPE_CHECKING:
     from mbc_cli.model.calibration import Calibration
@@ -252,11 +252,11 @@ def import_reference(
 
       mbc adapter import-reference x.pt --base-model gpt2-xl --document-t5 t5-large --question-t5 t5-base -o x
     """
-    if (output_directory / "config.yaml").exists():
-        raise OutputError(f"{output_directory} already holds an adapter", "choose another --output")
     from mbc_cli.inference.trust import remember_adapter
+    from mbc_cli.model.adapter_files import check_unused
     from mbc_cli.model.import_reference import import_reference as run
 
+    check_unused(output_directory)
     model = run(
         checkpoint,
         output_directory,

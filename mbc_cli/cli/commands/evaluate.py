@@ -26,6 +26,7 @@ from mbc_cli.cli.options import (
     count,
 )
 from mbc_cli.errors import UsageError
+from mbc_cli.files import check_new_file, write_file
 
 if TYPE_CHECKING:
     from mbc_cli.evaluation.vector_memory import AnyMemory
@@ -85,6 +86,7 @@ def evaluate(
         Path | None,
         typer.Option("--predictions", metavar="FILE", help="Write every answer with its scores as JSONL."),
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file of --predictions.")] = False,
     format: InputFormat = None,
     delimiter: Delimiter = None,
     on_error: OnError = "skip",
@@ -118,6 +120,11 @@ def evaluate(
     from mbc_cli.corpus.datasets import load_dataset
 
     sizes = _sizes(bank_sizes)
+    if predictions is not None:
+        inputs = [Path(each) for each in (documents, questions) if each is not None]
+        if any(each.exists() and predictions.exists() and each.samefile(predictions) for each in inputs):
+            raise UsageError(f"--predictions {predictions} would replace an input")
+        check_new_file(predictions, force=force)
     bad = counted_bad_inputs(on_error)
     data = load_dataset(
         dataset.value,
@@ -129,9 +136,6 @@ def evaluate(
         delimiter=delimiter,
     )
     stream = data.documents[:limit]
-    if predictions is not None:
-        predictions.touch()  # a place that cannot be written is told before the work, not after it
-
     # Not before the input is known to be readable: these take seconds to import.
     from mbc_cli.evaluation.protocol import evaluate as run
     from mbc_cli.evaluation.report import as_json, predictions_as_json, table
@@ -154,7 +158,11 @@ def evaluate(
         bad.add(f"question {question.id!r}", f"nothing is left of its answers {question.answers} to score by")
     if predictions is not None:
         lines = [dumps(line, ensure_ascii=False) for line in predictions_as_json(result)]
-        predictions.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        text = "".join(f"{line}\n" for line in lines)
+        if predictions.exists() and not predictions.is_file():  # a pipe or device
+            predictions.write_text(text, encoding="utf-8")
+        else:
+            write_file(predictions, text)
     if json:
         output.write_json({"dataset": dataset.value, "adapter": memory.adapter_name, **as_json(result)})
     else:
