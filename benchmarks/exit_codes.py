@@ -2,8 +2,9 @@
 
     python benchmarks/exit_codes.py --runs 100
 
-Threads of Icechunk's runtime may ask for the interpreter's lock while it ends, and then the process is aborted:
-commands and scripts are run again and again on a small store, while another process keeps a core busy.
+Threads of Icechunk's runtime may ask for the interpreter's lock while it ends, and then the process is
+aborted: commands and scripts are run again and again on a small store, while another process keeps a core
+busy.
 """
 
 from __future__ import annotations
@@ -18,11 +19,15 @@ from pathlib import Path
 
 MBC = (sys.executable, "-m", "mbc_cli", "--quiet")
 SCRIPT = "from mbc_store import MemoryStore; print(len(MemoryStore.open({store!r}).verify()))"
-DOCUMENTS = '{"id": "mill", "text": "The mill burnt down."}\n{"id": "mayor", "text": "Ada Brandt is mayor."}\n'
+DOCUMENTS = (
+    '{"id": "mill", "text": "The mill burnt down."}\n{"id": "mayor", "text": "Ada Brandt is mayor."}\n'
+)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", type=int, default=100, help="of each command")
     parser.add_argument("--encodes", type=int, help="runs of encode, which loads a model (default: a tenth)")
     options = parser.parse_args()
@@ -42,7 +47,10 @@ def main() -> None:
                 for name, (command, runs) in commands.items():
                     codes = Counter(_exit_code(command) for _ in range(runs))
                     signals = sum(count for code, count in codes.items() if code < 0)
-                    print(f"{name}: {runs} runs, {signals} ended by a signal, exit codes {dict(codes)}", flush=True)
+                    print(
+                        f"{name}: {runs} runs, {signals} ended by a signal, exit codes {dict(codes)}",
+                        flush=True,
+                    )
             finally:
                 busy.kill()
 
