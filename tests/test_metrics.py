@@ -9,6 +9,7 @@ from mbc_cli.metrics import (
     mean_scores,
     normalize_answer,
     prefix_exact_match,
+    scorable,
     score_answer,
     token_f1,
 )
@@ -38,6 +39,10 @@ def test_normalisation_is_that_of_squad(text: str, normalized: str) -> None:
         ("move along the ice", ["slide along on the ice", "move along the ice"], 1.0, 1.0),
         ("slide along on the ice", ["slide along on the ice", "move"], 1.0, 0.0),  # only the shortest counts
         ("", ["sun"], 0.0, 0.0),
+        ("apple", ["A"], 0.0, 0.0),  # nothing is left of the answer: no beginning of everything
+        ("", ["$"], 1.0, 1.0),  # as in SQuAD: nothing equals nothing
+        ("B", ["A", "grade B"], 0.0, 0.0),  # the shortest of the others counts
+        ("", ["A", "grade B"], 0.0, 0.0),
     ],
 )
 def test_exact_match_is_strict_and_the_published_one_is_a_prefix_of_the_shortest_answer(
@@ -81,3 +86,8 @@ def test_a_question_without_accepted_answers_and_an_empty_run_are_refused() -> N
         score_answer("fox", [])
     with pytest.raises(ValueError, match="at least one question"):
         mean_scores([])
+
+
+def test_a_question_is_scorable_if_something_is_left_of_an_answer() -> None:
+    assert not scorable(["A", "The", "$", "..."])
+    assert scorable(["A", "12"])

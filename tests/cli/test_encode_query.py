@@ -108,6 +108,35 @@ def test_fail_on_the_first_documents_leaves_no_empty_store_behind(
     assert not store.exists()
 
 
+@pytest.mark.parametrize("content", ["", "\n\n", '{"id": "a"}\n'])
+def test_an_input_without_a_usable_document_makes_no_store(
+    content: str, mbc: RunMbc, corpus: Path, store: Path, adapter_directory: Path
+) -> None:
+    corpus.write_text(content)
+    result = mbc("encode", corpus, "--store", store, "--adapter", adapter_directory)
+    assert result.code == ExitCode.FAILED
+    assert "error: the input holds no document that can be used" in result.err
+    assert not store.exists()
+
+
+def test_of_equal_ids_the_later_record_counts_across_files_and_runs(
+    mbc: RunMbc, corpus: Path, store: Path, adapter_directory: Path, tmp_path: Path
+) -> None:
+    later = tmp_path / "later.csv"
+    corpus.write_text('{"id": "a", "text": "Old."}\n{"id": "b", "text": "Kept."}\n')
+    later.write_text("id;text\na;New.\n")
+    options = ("--store", store, "--adapter", adapter_directory, "--json")
+    for sources in ((corpus,), (corpus, later), (corpus, later)):
+        result = mbc("encode", *sources, *options, "--commit-every", 1)
+        assert result.code == 0
+        assert json.loads(result.out)["duplicates"] == len(sources) - 1
+    with MemoryStore.open(store).snapshot() as snapshot:
+        assert {document.id: document.text for document in snapshot.iter_documents()} == {
+            "a": "New.",
+            "b": "Kept.",
+        }
+
+
 def test_a_store_that_cannot_be_created_says_so_and_why(
     mbc: RunMbc, corpus: Path, adapter_directory: Path
 ) -> None:

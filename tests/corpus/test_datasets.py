@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -109,3 +110,87 @@ def test_an_unknown_dataset_names_the_nearest() -> None:
     with pytest.raises(UsageError, match="unknown dataset 'sqaud'") as caught:
         load_dataset("sqaud")
     assert caught.value.hint == "did you mean 'squad'?"
+
+
+def squad_of(questions: list[Any], **article: Any) -> str:
+    return json.dumps({"data": [{"paragraphs": [{"context": "Al sold it.", "qas": questions}], **article}]})
+
+
+GOOD = {"id": "good", "question": "Who?", "answers": [{"text": "Al"}]}
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        {"question": None},
+        {"question": "  "},
+        {"question": "Who \ud83d?"},
+        {"answers": [{"text": None}]},
+        {"answers": []},
+        {"answers": {"text": []}},
+        {"answers": {"text": [None]}},
+        {"answers": True},
+        {"id": ["q"]},
+    ],
+)
+def test_a_squad_question_that_cannot_be_used_costs_itself_alone(
+    spoilt: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "s.json").write_text(squad_of([{**GOOD, "id": "bad", **spoilt}, "no object", GOOD]))
+    bad = BadInputs()
+    dataset = load_dataset("squad", documents=tmp_path / "s.json", bad=bad)
+    assert [question.id for question in dataset.questions] == ["good"]
+    assert bad.count == 2
+
+
+def test_squad_without_answers_and_with_spoilt_paragraphs_keeps_the_rest(tmp_path: Path) -> None:
+    paragraphs = [{"context": context, "qas": [GOOD]} for context in (None, "", ["a"], "half \ud83d")]
+    paragraphs += [{"context": "Al.", "qas": [{"id": "q", "question": "Who?"}, GOOD]}, {"context": "x"}]  # type: ignore[list-item]
+    (tmp_path / "s.json").write_text(json.dumps({"data": [{"title": "T", "paragraphs": paragraphs}, 7]}))
+    bad = BadInputs()
+    dataset = load_dataset("squad", documents=tmp_path / "s.json", bad=bad)
+    assert [question.id for question in dataset.questions] == ["good"]
+    assert bad.count == 4 + 1 + 1 + 1
+
+
+@pytest.mark.parametrize(
+    ("answers", "read"),
+    [
+        ({"text": ["Al", 7], "answer_start": [0, 1]}, ("Al", "7")),
+        ([{"text": 12, "answer_start": 0}, {"text": None}], ("12",)),
+        (["Al"], ("Al",)),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_squad_answers_are_read_as_the_hub_stores_them_and_as_numbers(
+    answers: Any, read: tuple[str, ...], encoding: str, tmp_path: Path
+) -> None:
+    (tmp_path / "s.json").write_text(squad_of([{**GOOD, "id": 5, "answers": answers}]), encoding=encoding)
+    (question,) = load_dataset("squad", documents=tmp_path / "s.json").questions
+    assert (question.id, question.answers) == ("5", read)
+
+
+@pytest.mark.parametrize(
+    ("title", "id"), [(1984, "1984#1"), (None, "article 1#1"), ("a\nb" * 300, "article 1#1")]
+)
+def test_squad_titles_that_can_be_no_id_are_numbered(title: Any, id: str, tmp_path: Path) -> None:
+    (tmp_path / "s.json").write_text(squad_of([GOOD], title=title))
+    assert load_dataset("squad", documents=tmp_path / "s.json").documents[0].id == id
+
+
+def test_of_equal_ids_the_later_document_and_question_count(tmp_path: Path) -> None:
+    (tmp_path / "d.jsonl").write_text(
+        '{"id": "a", "text": "1"}\n{"id": "b", "text": "2"}\n{"id": "a", "text": "3"}'
+    )
+    (tmp_path / "q.csv").write_text("id;question;answers\nq;Who?;Al\nq;When?;May\n")
+    bad = BadInputs()
+    dataset = load_dataset("jsonl", documents=tmp_path / "d.jsonl", questions=tmp_path / "q.csv", bad=bad)
+    assert [(document.id, document.text) for document in dataset.documents] == [("b", "2"), ("a", "3")]
+    assert [question.question for question in dataset.questions] == ["When?"]
+    assert bad.count == 0
+    assert sum(count for what, count in bad.remarks.items() if "comes again" in what) == 2
+
+
+def test_a_dataset_with_a_format_of_its_own_takes_no_other(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="has a format of its own"):
+        load_dataset("squad", documents=tmp_path / "s.json", format="jsonl")
