@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mbc_store.errors import (
     FingerprintMismatch,
     InvalidRecord,
+    StoreClock,
     StoreConflict,
     StoreCorrupt,
     StoreError,
@@ -53,6 +54,7 @@ __all__ = [
     "InvalidRecord",
     "MemoryStore",
     "Snapshot",
+    "StoreClock",
     "StoreConfig",
     "StoreConflict",
     "StoreCorrupt",

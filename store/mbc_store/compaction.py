@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -13,9 +13,9 @@ import zarr
 from mbc_store.codes import count_codes
 from mbc_store.columns import Columns
 from mbc_store.errors import StoreCorrupt
-from mbc_store.format import Lengths, create_arrays, new_attributes
+from mbc_store.format import NO_TIMESTAMP, Lengths, create_arrays, new_attributes
 from mbc_store.id_index import IdIndex
-from mbc_store.records import Counts
+from mbc_store.records import Counts, StoredDocument, decode_metadata
 from mbc_store.waiting import wait
 
 DOCUMENTS_PER_BLOCK = 4096
@@ -36,12 +36,14 @@ class Salvage:
     Attributes:
         ancestors: earlier snapshots with the same document numbers, newest first: what cannot be read is
             taken from there.
+        forgotten: numbers of documents that later commits forgot: they are left out.
         recovered: numbers of documents that were.
         stripped: numbers of documents that lost their text, title, time or metadata.
         lost: numbers of documents that are gone, or were dead already.
     """
 
     ancestors: list[Columns] = field(default_factory=list)
+    forgotten: frozenset[int] = frozenset()
     recovered: list[int] = field(default_factory=list)
     stripped: list[int] = field(default_factory=list)
     lost: list[int] = field(default_factory=list)
@@ -66,11 +68,14 @@ def read_blocks(source: Columns, salvage: Salvage | None = None) -> Iterator[Blo
 
 def _salvage(source: Columns, start: int, stop: int, salvage: Salvage) -> Iterator[Block]:
     """Read what can be read, halving the range until a single document is at fault."""
-    try:
-        yield _read(source, start, stop, set())
+    if not salvage.forgotten.intersection(range(start, stop)):
+        try:
+            yield _read(source, start, stop, set())
+            return
+        except StoreCorrupt:
+            pass
+    elif stop - start == 1:
         return
-    except StoreCorrupt:
-        pass
     if stop - start > 1:
         middle = (start + stop) // 2
         yield from _salvage(source, start, middle, salvage)
@@ -92,6 +97,29 @@ def _salvage(source: Columns, start: int, stop: int, salvage: Salvage) -> Iterat
         yield block
         return
     salvage.lost.append(start)
+
+
+def read_texts(source: Columns, numbers: Iterable[int]) -> Iterator[StoredDocument]:
+    """Living documents whose text can be read, whether or not their codes can."""
+    details = ["documents/title", "documents/timestamp", "documents/metadata"]
+    for number in numbers if source.config.keep_text else ():
+        try:
+            (row,) = source.read("documents/first_row", number, number + 1).tolist()
+            if not source.read("passages/alive", row, row + 1)[0]:
+                continue
+            text, name, digest = (
+                source.read(f"documents/{part}", number, number + 1)[0] for part in ("text", "id", "digest")
+            )
+        except StoreCorrupt:
+            continue
+        try:
+            title, time, metadata = (source.read(path, number, number + 1)[0] for path in details)
+            known = decode_metadata(metadata)
+        except StoreCorrupt:
+            title, time, known = "", NO_TIMESTAMP, {}
+        if text and name:
+            moment = None if time == NO_TIMESTAMP else int(time)
+            yield StoredDocument(name, title or None, text, moment, known, int(digest), range(0))
 
 
 def _alive_in_both(source: Columns, ancestor: Columns, document: int) -> bool:

@@ -2,7 +2,7 @@
 
 Icechunk renames new files into place without syncing them first. For chunks, manifests and new snapshots
 that is harmless: nothing refers to them before they are synced. It is not for files that are already
-referred to: the head, tags, and the snapshots that expiry rewrites.
+referred to: the head, tags, and snapshots whose history is let go.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def partial_path(path: Path) -> Path:
     return path.with_name(f"{path.name}#{uuid.uuid4().int}")
 
 
-def prepare(path: Path, text: str) -> Path:
+def prepare(path: Path, content: str | bytes) -> Path:
     """Write what ``path`` shall hold into a file beside it, whose path is returned. It is not synced.
 
     Raises:
@@ -31,8 +31,8 @@ def prepare(path: Path, text: str) -> Path:
     partial = partial_path(path)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
     try:
-        with os.fdopen(os.open(partial, flags, 0o666), "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(os.open(partial, flags, 0o666), "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
@@ -52,13 +52,13 @@ def publish(partial: Path, path: Path) -> None:
         _fsync(path.parent)
 
 
-def write_file(path: Path, text: str) -> None:
-    """Make ``path`` hold ``text``: after a power cut it holds that or what it held before.
+def write_file(path: Path, content: str | bytes) -> None:
+    """Make ``path`` hold ``content``: after a power cut it holds that or what it held before.
 
     Raises:
         OSError: it cannot be written; then nothing changed.
     """
-    partial = prepare(path, text)
+    partial = prepare(path, content)
     try:
         _fsync(partial)
         publish(partial, path)

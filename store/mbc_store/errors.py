@@ -12,6 +12,7 @@ __all__ = [
     "DamagedChunk",
     "FingerprintMismatch",
     "InvalidRecord",
+    "StoreClock",
     "StoreConflict",
     "StoreCorrupt",
     "StoreError",
@@ -96,6 +97,12 @@ class StoreUnreachable(StoreError):
     kind = "store-unreachable"
 
 
+class StoreClock(StoreError):
+    """The time of this machine is before that of the newest commit, or far from the storage's."""
+
+    kind = "store-clock"
+
+
 class StoreUnsafe(StoreError):
     """A local store holds something that leads out of it."""
 
@@ -116,13 +123,15 @@ class DamagedChunk(ValueError):
     """The bytes of a chunk or of a header are not what was written. Readers say where, as StoreCorrupt."""
 
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""Numbers of the system's errors that say so."""
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 _NO_ANSWER = {errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT}
 
 # Icechunk 1 has one exception class whose only content is a text. Where the operating system failed, the
 # text ends in the system's error number; what a network or an object storage said can only be read.
 _OS_ERROR = re.compile(r"os error (\d+)\)|Os \{ code: (\d+)")
+CLOCK_SIGNS = ("invalid snapshot timestamp ordering", "snapshot timestamp is invalid")
 _REMOTE_SIGNS = {
     "dispatch failure": "does not answer",
     "dns error": "does not answer",
@@ -161,7 +170,7 @@ def translated(location: object) -> Iterator[None]:
 
 def _translate(location: object, error: Exception) -> StoreError:
     number = _error_number(error)
-    if number in _FULL:
+    if number in NO_ROOM:
         return StoreFull(
             f"no space left while writing the store {location}; the change under way was not stored, "
             "every commit before it is there",
@@ -178,6 +187,10 @@ def _translate(location: object, error: Exception) -> StoreError:
             "check the disk and the kernel's log; what was acknowledged before is on disk or in a copy",
         )
     reason = _first_line(error)
+    if any(sign in str(error) for sign in CLOCK_SIGNS):
+        return StoreClock(
+            f"the clock and the times in {location} do not fit: {reason}", "set the clock, then repeat"
+        )
     said = "does not answer" if number in _NO_ANSWER else _remote_failure(error)
     if said is not None:
         return StoreUnreachable(

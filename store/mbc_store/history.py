@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import takewhile
 
 import icechunk
 
@@ -84,11 +85,12 @@ def resolve(repository: Repository, at: Moment | None) -> str:
             return tags[at]
         if _SNAPSHOT_ID.fullmatch(at) and repository.has_snapshot(at):
             return at
+    moment = at if isinstance(at, datetime) else parse_time(at)
+    if moment is None:
+        assert isinstance(at, str)
         matches = [c.id for c in commits(repository) if len(at) >= 6 and c.id.startswith(at)]
         if len(matches) == 1:
             return matches[0]
-    moment = at if isinstance(at, datetime) else parse_time(at)
-    if moment is None:
         raise StoreNotFound(
             f"{repository.location} has no tag or snapshot {at!r}",
             "see `mbc memory history`; times are written like 2026-05-01 or 2026-05-01T12:00:00Z",
@@ -137,7 +139,7 @@ def create_tag(repository: Repository, name: str, at: Moment | None) -> str:
     if root is not None:
         if icechunk_files.was_deleted(root, name):
             raise used
-        icechunk_files.write_reference(root, f"tag.{name}", snapshot_id)
+        icechunk_files.write_reference(repository.location.repository_path, f"tag.{name}", snapshot_id)
     else:
         try:
             repository.icechunk.create_tag(name, snapshot_id)
@@ -160,8 +162,7 @@ def rollback(repository: Repository, to: Moment) -> Rollback:
     target = resolve(repository, to)
     if target == head:
         return Rollback(target, 0, None)
-    after = [commit.id for commit in commits(repository)]
-    undone = after.index(target) if target in after else len(after)
+    undone = sum(1 for _ in takewhile(lambda commit: commit.id != target, commits(repository)))
     name = f"before-rollback-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
     create_tag(repository, name, head)
     if not repository.move_head(head, target):

@@ -73,9 +73,21 @@ class IdIndex:
 
     def find(self, ids: Sequence[str]) -> dict[str, int]:
         """Numbers of the living documents among ``ids``."""
+        matches = self._matches(ids)
+        if not matches:
+            return {}
+        numbers = np.array([number for _, number in matches], dtype=np.int64)
+        alive = self._columns.take("passages/alive", self._columns.take("documents/first_row", numbers))
+        return {name: number for (name, number), living in zip(matches, alive, strict=True) if living}
+
+    def versions(self, ids: Sequence[str]) -> list[int]:
+        """Numbers of all documents that ever had one of ``ids``, living or not, sorted."""
+        return sorted(number for _, number in self._matches(ids))
+
+    def _matches(self, ids: Sequence[str]) -> list[tuple[str, int]]:
         wanted = list(dict.fromkeys(ids))
         if not wanted or self._columns.lengths.documents == 0:
-            return {}
+            return []
         hashes = np.unique(hash_ids(wanted))
         documents = self._candidates(hashes)
         tail_start, tail_stop = self.indexed, self._columns.lengths.documents
@@ -85,12 +97,7 @@ class IdIndex:
         matches = [
             (name, int(number)) for name, number in zip(names, documents, strict=True) if name in asked
         ]
-        matches += [(name, tail_start + i) for i, name in enumerate(tail_names) if name in asked]
-        if not matches:
-            return {}
-        numbers = np.array([number for _, number in matches], dtype=np.int64)
-        alive = self._columns.take("passages/alive", self._columns.take("documents/first_row", numbers))
-        return {name: number for (name, number), living in zip(matches, alive, strict=True) if living}
+        return matches + [(name, tail_start + i) for i, name in enumerate(tail_names) if name in asked]
 
     def _candidates(self, hashes: np.ndarray) -> np.ndarray:
         """Documents in runs whose hash is among ``hashes`` (sorted)."""

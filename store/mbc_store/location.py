@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -112,15 +112,7 @@ class Location:
             yield
         else:
             with writer_lock(self.path):
-                icechunk_files.undo_rewriting(self.path, self.sync)
                 yield
-
-    def settle(self) -> None:
-        """Let a running expiry end, or undo one that was cut short. Does nothing where that needs writing
-        and the folder is read-only."""
-        if self.path is not None and icechunk_files.is_rewriting(self.path):
-            with suppress(OSError), self.exclusive():
-                pass
 
     def sync(self) -> None:
         """Make everything written so far survive a power cut; object storage does that by itself."""

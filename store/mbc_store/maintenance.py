@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,14 +11,15 @@ from pathlib import Path
 import icechunk
 
 from mbc_store import icechunk_files
+from mbc_store.codes import passages_in
 from mbc_store.columns import Columns
 from mbc_store.compaction import Salvage, compact
-from mbc_store.errors import StoreConflict, StoreCorrupt, StoreError, StoreInUse
+from mbc_store.errors import NO_ROOM, StoreConflict, StoreCorrupt, StoreError, StoreInUse, StoreWarning
+from mbc_store.expiry import let_go
 from mbc_store.icechunk_files import FIRST_SNAPSHOT
-from mbc_store.location import Location
 from mbc_store.locking import leased_snapshots
 from mbc_store.measure import disk_bytes
-from mbc_store.repository import BRANCH, PURGING, Metadata, Repository
+from mbc_store.repository import PURGING, Metadata, Repository
 
 KEEP_HISTORY = timedelta(days=30)
 REMOTE_GRACE = timedelta(hours=24)
@@ -25,8 +27,8 @@ REMOTE_GRACE = timedelta(hours=24)
 
 _CHOOSING_SECONDS = 30.0
 _PIN = "collection-pin-"
-_REPAIR = "repair-in-progress"
-_SOON = timedelta(minutes=5)
+_ALL_OF_IT = datetime(9999, 1, 1, tzinfo=UTC)
+"""Later than anything by any clock: under the lock of a local store nothing else is being written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +66,16 @@ def compact_store(repository: Repository, purge: bool) -> Compacted:
 def _forget_history(repository: Repository) -> Collected:
     for tag in repository.tags():
         repository.icechunk.delete_tag(tag)
-    return collect(repository, datetime.now(UTC) + _SOON, timedelta(0))
+    return collect(repository, _ALL_OF_IT, timedelta(0))
 
 
 def _purge_remote(repository: Repository) -> Compacted:
     """Purge where no lock keeps writers out: what they have uploaded may be deleted, so none may commit it.
 
     While the branch ``PURGING`` exists no writer moves the head. The head moves when the branch has been
-    made and again when the deletion is done, so a writer that started before or meanwhile finds that it
-    moved, and starts again. An interrupted purge leaves the branch; the next one takes it over.
+    made, to a commit without history, and again when the deletion is done, so a writer that started before
+    or meanwhile finds that it moved, and starts again. An interrupted purge leaves the branch; the next one
+    takes it over.
     """
     if PURGING not in repository.branches():
         repository.icechunk.create_branch(PURGING, FIRST_SNAPSHOT)
@@ -82,53 +85,69 @@ def _purge_remote(repository: Repository) -> Compacted:
         repository.icechunk.delete_branch(PURGING)
         raise
     collected = _forget_history(repository)
-    base = repository.head()
-    session = repository.icechunk.writable_session(BRANCH)
-    columns = Columns(session, repository.location)
-    counts = columns.read_counts()
-    columns.write_counts(counts)
-    columns.flush()
-    size = {"documents": columns.lengths.alive, "passages": int(counts[0, 0].sum())}
-    metadata = {"operation": "compact", "counts": {}} | size
-    repository.replace_head(session, "purge", metadata, base, purging=True)
+    with repository.draft() as draft:
+        columns = Columns(draft.session, repository.location)
+        counts = columns.read_counts()
+        columns.write_counts(counts)
+        columns.flush()
+        size = {"documents": columns.lengths.alive, "passages": passages_in(counts, columns.config)}
+        metadata = {"operation": "compact", "counts": {}} | size
+        repository.replace_head(draft, draft.parent, "purge", metadata, purging=True)
     repository.icechunk.delete_branch(PURGING)
     return Compacted(removed, True, collected)
 
 
-def rewrite(repository: Repository, salvage: Salvage | None = None, purging: bool = False) -> int:
+def rewrite(
+    repository: Repository,
+    salvage: Salvage | None = None,
+    snapshot_id: str | None = None,
+    purging: bool = False,
+) -> int:
     """Compact the head into a new commit; the number of rows removed. Call with the writer lock held.
 
-    There is no commit where there is nothing to remove, unless ``purging``.
+    There is no commit where there is nothing to remove, unless ``purging``; that leaves the history behind.
+
+    Args:
+        snapshot_id: another snapshot, which is compacted in its place and whose history goes on.
     """
     base = repository.head()
-    source = Columns(repository.session(base), repository.location)
+    source = Columns(repository.session(snapshot_id or base), repository.location)
     removed = source.lengths.rows - int(source.all("passages/alive").sum()) if salvage is None else -1
     if removed == 0 and not purging:
         return 0
+    parent = FIRST_SNAPSHOT if purging else snapshot_id
     try:
-        metadata = _rewrite_on(repository, source, BRANCH, base, salvage, purging)
+        metadata = _rewrite_on(repository, source, base, parent, salvage, purging)
     except (icechunk.IcechunkError, StoreCorrupt):
         if salvage is None:
             raise
         # Icechunk reads the head's manifests to write on top of it. Where it cannot, start a new history.
-        repository.start_branch(_REPAIR)
-        metadata = _rewrite_on(repository, source, _REPAIR, base, Salvage(salvage.ancestors))
-        repository.icechunk.delete_branch(_REPAIR)
+        again = Salvage(salvage.ancestors, salvage.forgotten)
+        metadata = _rewrite_on(repository, source, base, FIRST_SNAPSHOT, again)
     return source.lengths.rows - int(metadata["passages"])
+
+
+def start_new_history(repository: Repository) -> None:
+    """Make the newest commit the first one, and delete the tags. Call with the writer lock held."""
+    base = repository.head()
+    source = Columns(repository.session(base), repository.location)
+    _rewrite_on(repository, source, base, FIRST_SNAPSHOT, None)
+    for tag in repository.tags():
+        repository.icechunk.delete_tag(tag)
 
 
 def _rewrite_on(
     repository: Repository,
     source: Columns,
-    branch: str,
     base: str,
+    parent: str | None,
     salvage: Salvage | None,
     purging: bool = False,
 ) -> Metadata:
-    session = repository.icechunk.writable_session(branch)
-    metadata = compact(source, session, salvage)
     message = "compact" if salvage is None else "repair"
-    repository.replace_head(session, message, metadata | {"operation": message}, base, purging)
+    with repository.draft(parent) as draft:
+        metadata = compact(source, draft.session, salvage) | {"operation": message}
+        repository.replace_head(draft, base, message, metadata, purging)
     return metadata
 
 
@@ -136,8 +155,9 @@ def collect_garbage(repository: Repository, older_than: timedelta, grace: timede
     """See ``MemoryStore.gc``. Raises StoreError for a negative age."""
     if older_than < timedelta(0):
         raise StoreError(f"history cannot be older than {older_than}", "give an age of zero or more")
+    expire_before = datetime.now(UTC) - older_than if older_than else _ALL_OF_IT
     with repository.exclusive():
-        return collect(repository, datetime.now(UTC) - older_than, grace)
+        return collect(repository, expire_before, grace)
 
 
 def collect(repository: Repository, expire_before: datetime, grace: timedelta) -> Collected:
@@ -147,54 +167,69 @@ def collect(repository: Repository, expire_before: datetime, grace: timedelta) -
     can touch what they need.
     """
     with repository.no_collection():
-        return _collect(repository, expire_before, grace)
+        before = disk_bytes(repository.location)
+        repository.delete_leftover_branches()
+        if repository.location.path is None:
+            # Commits of a slower clock than this must not expire the head under its readers.
+            expire_before = min(expire_before, datetime.now(UTC))
+            expired = len(repository.icechunk.expire_snapshots(older_than=expire_before))
+            deleted = _delete(repository, datetime.now(UTC) - grace)
+        else:
+            expired, deleted = _collect_local(repository, repository.location.path, expire_before)
+        repository.location.sync()
+        return Collected(expired, *deleted, before, disk_bytes(repository.location))
 
 
-def _collect(repository: Repository, expire_before: datetime, grace: timedelta) -> Collected:
-    location, history = repository.location, repository.icechunk
-    before = disk_bytes(location)
-    if location.path is not None:
-        icechunk_files.move_stray_files(location.path)
-        icechunk_files.sweep_partial_files(location.path)
-    for branch in repository.branches():
-        if branch == _REPAIR or branch.startswith(_PIN):
-            history.delete_branch(branch)
-    pins = []
-    if location.path is not None:
-        for snapshot_id in _living_readers(location.path):
-            pins.append(_PIN + snapshot_id.lower())
-            icechunk_files.write_reference(location.path, f"branch.{pins[-1]}", snapshot_id)
+def _collect_local(
+    repository: Repository, root: Path, expire_before: datetime
+) -> tuple[int, tuple[int, int]]:
+    """Commits expired, objects and bytes deleted."""
+    icechunk_files.move_stray_files(root)
+    icechunk_files.sweep_partial_files(root)
+    objects = size = 0
+    pins: list[str] = []
     try:
-        # An expiry time in the future would expire the head itself for readers of a slower clock.
-        expired = _expire(history, location, expire_before)
-        delete_before = datetime.now(UTC) + (_SOON if location.path is not None else -grace)
+        for snapshot_id in _living_readers(root):
+            pins.append(_PIN + snapshot_id.lower())
+            icechunk_files.write_reference(
+                repository.location.repository_path, f"branch.{pins[-1]}", snapshot_id
+            )
         try:
-            summary = history.garbage_collect(delete_before)
-        except icechunk.IcechunkError as error:
-            raise StoreCorrupt(
-                f"the history of {location} holds damaged commits, so nothing was deleted",
-                "if `mbc memory verify` finds nothing, let the history go: `mbc memory gc --older-than 0s`",
-            ) from error
+            expired, damaged = let_go(repository, expire_before)
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            objects, size = _delete(repository, _ALL_OF_IT)
+            expired, damaged = let_go(repository, expire_before)
+        try:
+            more = _delete(repository, _ALL_OF_IT)
+        except icechunk.IcechunkError:
+            late = let_go(repository, expire_before, deep=True)
+            expired, damaged = expired + late[0], damaged + late[1]
+            more = _delete(repository, _ALL_OF_IT)
     finally:
         for pin in pins:
-            history.delete_branch(pin)
-    location.sync()
-    deleted = (
+            repository.icechunk.delete_branch(pin)
+    if damaged:
+        warnings.warn(
+            f"the history of {root} was damaged; it ends now where it can still be read",
+            StoreWarning,
+            stacklevel=2,
+        )
+    return expired, (objects + more[0], size + more[1])
+
+
+def _delete(repository: Repository, written_before: datetime) -> tuple[int, int]:
+    """Delete what nothing refers to; the number of objects and bytes."""
+    summary = repository.icechunk.garbage_collect(written_before)
+    objects = (
         summary.chunks_deleted
         + summary.manifests_deleted
         + summary.snapshots_deleted
         + summary.transaction_logs_deleted
         + summary.attributes_deleted
     )
-    return Collected(len(expired), deleted, summary.bytes_deleted, before, disk_bytes(location))
-
-
-def _expire(history: icechunk.Repository, location: Location, before: datetime) -> set[str]:
-    """Expiry rewrites snapshots that stay; on a local disk a power cut meanwhile is undone."""
-    if location.path is None:
-        return set(history.expire_snapshots(older_than=before))
-    with icechunk_files.rewriting_snapshots(location.path, location.sync):
-        return set(history.expire_snapshots(older_than=before))
+    return objects, summary.bytes_deleted
 
 
 def _living_readers(root: Path) -> list[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import warnings
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from mbc_store import history
 from mbc_store.codes import code_statistics
 from mbc_store.columns import Recent
 from mbc_store.difference import Difference, difference
-from mbc_store.errors import FingerprintMismatch, StoreExists, StoreReadOnly
+from mbc_store.errors import FingerprintMismatch, StoreCorrupt, StoreExists, StoreReadOnly, StoreWarning
 from mbc_store.format import StoreConfig, create_arrays, new_attributes
 from mbc_store.history import Moment, Rollback
 from mbc_store.location import Location
@@ -28,13 +30,13 @@ from mbc_store.maintenance import (
 )
 from mbc_store.measure import array_bytes, disk_bytes
 from mbc_store.portable import check_export, export_snapshot
-from mbc_store.records import Commit, Counts, StoreInfo
-from mbc_store.repair import RepairPlan, apply_repair, plan_repair
+from mbc_store.records import Commit, Counts, StoredDocument, StoreInfo
+from mbc_store.repair import RepairPlan, apply_repair, plan_repair, salvaged_texts
 from mbc_store.repository import Metadata, Repository
 from mbc_store.snapshot import Snapshot
 from mbc_store.transaction import Transaction
 from mbc_store.transfer import copy_snapshot, import_export, merge_snapshot
-from mbc_store.verification import Problem, check_snapshot
+from mbc_store.verification import Problem, check_history, check_snapshot
 
 Where = str | os.PathLike[str] | Location
 
@@ -144,11 +146,16 @@ class MemoryStore:
         """Carry out a plan."""
         apply_repair(Location.parse(location), plan)
 
+    @staticmethod
+    def salvaged_texts(location: Where, plan: RepairPlan) -> Iterator[StoredDocument]:
+        """Documents that a plan loses, but for their text: read them before it is carried out, and encode
+        them again when it is."""
+        return salvaged_texts(Location.parse(location), plan)
+
     # --- reading -------------------------------------------------------------------------------------
 
     def snapshot(self, at: Moment | None = None) -> Snapshot:
         """One consistent view: of ``at``, or what the store was opened at, or the newest commit."""
-        self.location.settle()
         lease = self._lease()
         wanted = at if at is not None else self._at
         try:
@@ -178,8 +185,21 @@ class MemoryStore:
             return None
 
     def history(self) -> list[Commit]:
-        """Commits, newest first."""
-        return list(history.commits(self.repository))
+        """Commits, newest first; where damage ends the history, those that can be read, and a warning."""
+        found: list[Commit] = []
+        try:
+            for commit in history.commits(self.repository):
+                found.append(commit)
+        except StoreCorrupt:
+            if not found:
+                raise
+            warnings.warn(
+                f"the history of {self.location} before {found[-1].id} cannot be read; "
+                "`mbc memory repair` cuts it off there",
+                StoreWarning,
+                stacklevel=2,
+            )
+        return found
 
     def tags(self) -> dict[str, str]:
         """Snapshot id by tag."""
@@ -217,9 +237,11 @@ class MemoryStore:
             return difference(first, second)
 
     def verify(self) -> list[Problem]:
-        """Everything that is wrong with the newest snapshot (or the one opened); empty if all is well."""
+        """Everything that is wrong with the newest snapshot and the history, or with the one opened; empty if
+        all is well."""
         snapshot_id = history.resolve(self.repository, self._at)
-        return check_snapshot(self.repository.session(snapshot_id), self.location)
+        problems = check_snapshot(self.repository.session(snapshot_id), self.location)
+        return problems if self._at is not None else problems + check_history(self.repository)
 
     def export_to(self, folder: str | os.PathLike[str]) -> int:
         """Write ``documents.jsonl`` and ``codes.parquet`` into a new folder; the number of documents."""

@@ -11,9 +11,11 @@ from __future__ import annotations
 import shutil
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +23,17 @@ import icechunk
 
 from mbc_store import icechunk_files
 from mbc_store.errors import (
+    CLOCK_SIGNS,
     StoreConflict,
     StoreCorrupt,
     StoreError,
     StoreExists,
     StoreInUse,
     StoreNotFound,
+    StoreWarning,
     translated,
 )
-from mbc_store.icechunk_files import FIRST_SNAPSHOT, REPOSITORY
+from mbc_store.icechunk_files import EPOCH, FIRST_SNAPSHOT, REPOSITORY, SnapshotFile
 from mbc_store.location import Location
 from mbc_store.locking import LOCK_FOLDER, LOCK_SECONDS, collector_lock
 
@@ -40,6 +44,10 @@ PURGING = "purge-in-progress"
 _PURGE_POLL_SECONDS = 0.5
 _CREATION_POLL_SECONDS = 0.1
 _UNFINISHED = "unfinished-"
+
+_DRAFT = "draft-in-progress"
+"""A branch that exists while a snapshot is written that does not follow the newest one."""
+_MICROSECOND = timedelta(microseconds=1)
 
 Metadata = dict[str, Any]
 """What a commit says of itself, beside its message."""
@@ -58,6 +66,11 @@ class Repository:
     def __init__(self, opened: icechunk.Repository, location: Location) -> None:
         self.icechunk = opened
         self.location = location
+        self._clock_was_told = False
+
+    def reopen(self) -> None:
+        """Forget what Icechunk remembers of files that were changed behind its back."""
+        self.icechunk = icechunk.Repository.open(self.location.storage())
 
     # --- making and opening --------------------------------------------------------------------------
 
@@ -73,7 +86,6 @@ class Repository:
             raise StoreNotFound(
                 f"there is no store at {location}", "check the path, or make one with `mbc encode`"
             )
-        location.settle()
         with translated(location):
             return cls(icechunk.Repository.open(location.storage()), location)
 
@@ -148,7 +160,15 @@ class Repository:
     def ancestry(self, snapshot_id: str | None = None) -> Iterator[icechunk.SnapshotInfo]:
         """A snapshot, the newest if none is given, and those it came from."""
         with translated(self.location):
-            yield from self.icechunk.ancestry(snapshot_id=snapshot_id or self.head())
+            seen: set[str] = set()
+            for info in self.icechunk.ancestry(snapshot_id=snapshot_id or self.head()):
+                if info.id in seen:
+                    raise StoreCorrupt(
+                        f"the history of {self.location} runs in a circle at {info.id}",
+                        "run `mbc memory repair`, which cuts it off",
+                    )
+                seen.add(info.id)
+                yield info
 
     def tags(self) -> dict[str, str]:
         """Snapshot id by tag."""
@@ -189,34 +209,68 @@ class Repository:
         """
         for _ in range(ATTEMPTS):
             self.wait_for_purge()
-            with self.exclusive():
-                session = self.icechunk.writable_session(BRANCH)
-                base = session.snapshot_id
-                metadata = change(session)
+            with self.exclusive(), self.draft() as draft:
+                metadata = change(draft.session)
                 if metadata is None:
-                    return base, None
-                snapshot_id = session.flush(message, metadata)
-                if self.move_head(base, snapshot_id):
+                    return draft.parent, None
+                snapshot_id = draft.flush(message, metadata)
+                if self.move_head(draft.parent, snapshot_id):
                     return snapshot_id, metadata
         raise StoreConflict(
             f"{self.location} was changed by others {ATTEMPTS} times while this change was being stored",
             "repeat the command when fewer writers are at work",
         )
 
+    @contextmanager
+    def draft(self, parent: str | None = None) -> Iterator[Draft]:
+        """Begin a snapshot that follows ``parent``, or the newest one. Call with the writer lock held.
+
+        Icechunk refuses a snapshot whose time is not after its parent's. Where a clock was set back or stands
+        still, a local snapshot is written on a stand-in of its parent and stamped a microsecond after it.
+        """
+        root = self.location.path
+        follows = parent or self.head()
+        stamp = None
+        if root is not None and (newest := self.committed_at(follows)) >= datetime.now(UTC):
+            stamp = newest + _MICROSECOND
+            self._tell_clock(newest)
+            start = icechunk_files.stand_in(root, follows)
+        else:
+            start = follows
+        if start == follows and parent is None:
+            yield Draft(self, self.icechunk.writable_session(BRANCH), follows, stamp)
+            return
+        self._start_branch(_DRAFT, start)
+        try:
+            yield Draft(self, self.icechunk.writable_session(_DRAFT), follows, stamp)
+        finally:
+            self.icechunk.delete_branch(_DRAFT)
+            if root is not None and stamp is not None:
+                (icechunk_files.snapshots(root) / start).unlink(missing_ok=True)
+
+    def _tell_clock(self, newest: datetime) -> None:
+        if not self._clock_was_told:
+            behind = (newest - datetime.now(UTC)).total_seconds()
+            warnings.warn(
+                f"the clock is {behind:.0f} s behind the newest commit of {self.location}; commits are "
+                "dated right after it until the clock has caught up",
+                StoreWarning,
+                stacklevel=2,
+            )
+        self._clock_was_told = True
+
     def replace_head(
-        self, session: icechunk.Session, message: str, metadata: Metadata, base: str, purging: bool = False
-    ) -> str:
-        """Flush ``session`` and move the head from ``base`` to it. Call with the writer lock held.
+        self, draft: Draft, base: str, message: str, metadata: Metadata, purging: bool = False
+    ) -> None:
+        """Make ``draft`` the newest snapshot in place of ``base``. Call with the writer lock held.
 
         Raises:
             StoreConflict: somebody moved the head meanwhile (object storage only).
         """
-        snapshot_id = session.flush(message, metadata)
-        if not self.move_head(base, snapshot_id, purging):
+        if not self.move_head(base, draft.flush(message, metadata), purging):
             raise StoreConflict(
                 f"{self.location} was changed while it was being rewritten", "repeat the command"
             )
-        return snapshot_id
 
     def move_head(self, base: str, snapshot_id: str, purging: bool = False) -> bool:
         """Compare-and-set of the branch, with everything that it leads to; False if it is no longer at
@@ -231,9 +285,8 @@ class Repository:
         if self.icechunk.lookup_branch(BRANCH) != base:
             return False
         if self.location.path is not None:
-            icechunk_files.write_reference(
-                self.location.path, f"branch.{BRANCH}", snapshot_id, self.location.sync
-            )
+            folder = self.location.repository_path
+            icechunk_files.write_reference(folder, f"branch.{BRANCH}", snapshot_id, self.location.sync)
             return True
         if not purging and PURGING in self.branches():
             return False
@@ -266,14 +319,59 @@ class Repository:
             root = self.location.path
             return set(icechunk_files.references(root, "branch") if root else self.icechunk.list_branches())
 
-    def start_branch(self, name: str) -> None:
-        """Make a branch at the empty first snapshot, in place of one that an interrupted command left."""
+    def _start_branch(self, name: str, snapshot_id: str) -> None:
+        """Make a branch, in place of one that an interrupted command left."""
         if name in self.branches():
             self.icechunk.delete_branch(name)
         if self.location.path is not None:
-            icechunk_files.write_reference(self.location.path, f"branch.{name}", FIRST_SNAPSHOT)
+            icechunk_files.write_reference(self.location.repository_path, f"branch.{name}", snapshot_id)
         else:
-            self.icechunk.create_branch(name, FIRST_SNAPSHOT)
+            self.icechunk.create_branch(name, snapshot_id)
+
+    def delete_leftover_branches(self) -> None:
+        """Delete what interrupted commands left. Call with the writer lock held."""
+        for name in self.branches() - {BRANCH, PURGING}:
+            self.icechunk.delete_branch(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A snapshot in the making. Write through ``session``, then ``flush``.
+
+    Attributes:
+        parent: the snapshot it will follow.
+        stamp: when it will have been committed, where not now.
+    """
+
+    repository: Repository
+    session: icechunk.Session
+    parent: str
+    stamp: datetime | None
+
+    def flush(self, message: str, metadata: Metadata) -> str:
+        """Write everything but the reference to it; the id of the snapshot."""
+        root = self.repository.location.path
+        try:
+            snapshot_id = self.session.flush(message, metadata)
+        except icechunk.IcechunkError as error:
+            # The snapshot is complete; Icechunk compares its time with the file's in the end.
+            if root is None or CLOCK_SIGNS[1] not in str(error):
+                raise
+            self.repository.icechunk = icechunk.Repository.open(self.repository.location.storage())
+            snapshot_id = icechunk_files.snapshot_ids(root)[0]
+            if self.repository.icechunk.lookup_snapshot(snapshot_id).message != message:
+                raise
+            warnings.warn(
+                f"the clock differs by more than 10 minutes from that of the disk under {root}",
+                StoreWarning,
+                stacklevel=2,
+            )
+        if root is not None and self.stamp is not None:
+            file = SnapshotFile(icechunk_files.snapshots(root) / snapshot_id)
+            file.stamp(self.stamp)
+            file.write()
+            self.repository.reopen()
+        return snapshot_id
 
 
 def _create_local(
@@ -289,7 +387,12 @@ def _create_local(
     unfinished = root / (_UNFINISHED + uuid.uuid4().hex)
     try:
         unfinished.mkdir()  # Icechunk ends in a panic where it cannot make the folder
-        _first_commit(icechunk.Repository.create(where.storage(unfinished.name)), message, fill)
+        icechunk.Repository.create(where.storage(unfinished.name))
+        # Long ago, since what follows must come after it by any clock.
+        file = SnapshotFile(unfinished / "snapshots" / FIRST_SNAPSHOT)
+        file.stamp(EPOCH)
+        file.write()
+        _first_commit(icechunk.Repository.open(where.storage(unfinished.name)), message, fill)
         where.sync()
         unfinished.rename(where.repository_path)
     except BaseException:

@@ -124,13 +124,15 @@ def apply_changes(columns: Columns, changes: Changes, operation: str) -> tuple[d
     ]
     unchanged = sum(record is not None for record in changes.values()) - len(records)
     replaced = sum(record.id in found for record in records)
-    dead = [found[i] for i, record in changes.items() if record is None and i in found]
-    forgotten = len(dead)
-    dead += [found[record.id] for record in records if record.id in found]
+    forgotten_ids = [i for i, record in changes.items() if record is None and i in found]
+    forgotten = len(forgotten_ids)
+    dead = [found[i] for i in forgotten_ids] + [found[record.id] for record in records if record.id in found]
     counts = Counts(len(records) - replaced, replaced, unchanged, forgotten)
     if not counts.changes:
         return None, unchanged
 
+    # A repair that goes back to an earlier commit must know them, replaced versions included.
+    versions = IdIndex(columns).versions(forgotten_ids)
     totals = columns.read_counts()
     if dead:
         rows = _rows_of(columns, np.sort(np.array(dead, dtype=np.int64)))
@@ -158,7 +160,19 @@ def apply_changes(columns: Columns, changes: Changes, operation: str) -> tuple[d
         "documents": columns.lengths.alive,
         "passages": passages_in(totals, columns.config),
         **_mean_error(records),
+        **({"forgotten": ranges(versions)} if forgotten else {}),
     }, unchanged
+
+
+def ranges(numbers: list[int]) -> list[list[int]]:
+    """Sorted numbers as [first, one past the last] of those that follow each other."""
+    found: list[list[int]] = []
+    for number in numbers:
+        if found and found[-1][1] == number:
+            found[-1][1] = number + 1
+        else:
+            found.append([number, number + 1])
+    return found
 
 
 def _rows_of(columns: Columns, documents: np.ndarray) -> np.ndarray:

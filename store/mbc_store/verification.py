@@ -16,9 +16,11 @@ from mbc_store.codes import count_codes
 from mbc_store.columns import Columns
 from mbc_store.compaction import read_blocks
 from mbc_store.errors import StoreCorrupt, StoreError, translated
+from mbc_store.expiry import lines
 from mbc_store.format import ArraySpec, capacity, codec_names
 from mbc_store.id_index import IdIndex
 from mbc_store.records import decode_metadata
+from mbc_store.repository import BRANCH, Repository
 from mbc_store.waiting import wait
 
 Kind = Literal["unreadable", "counts", "index", "duplicate", "layout", "history"]
@@ -46,6 +48,20 @@ def check_snapshot(session: icechunk.Session, location: object) -> list[Problem]
             return problems
     except StoreError as error:
         return [Problem("unreadable", error.message)]
+
+
+def check_history(repository: Repository) -> list[Problem]:
+    """Which commits before the newest one cannot be read; of those that can, what lists their contents is
+    read, not all of it."""
+    found: dict[str, Problem] = {}
+    for line in lines(repository, deep=True):
+        if line.damage is None or (not line.snapshots and line.reference == f"branch.{BRANCH}"):
+            continue
+        name = line.reference.partition(".")[2]
+        place = f"history ends at {line.snapshots[-1].id}" if line.snapshots else f"the tag {name} is lost"
+        problem = Problem("history", f"commit {line.damage} cannot be read: {place}")
+        found.setdefault(line.damage, problem)
+    return list(found.values())
 
 
 def _layout(session: icechunk.Session, columns: Columns) -> Iterator[Problem]:

@@ -144,7 +144,7 @@ def test_a_tag_that_looks_like_a_date_and_is_there_is_taken_with_a_word_about_it
     first = store.history()[0].id
     with store.transaction("load") as transaction:
         transaction.upsert([make_record("a", 1)])
-    write_reference(store.location.path, "tag.2020-01-01", first)
+    write_reference(store.location.repository_path, "tag.2020-01-01", first)
     with pytest.warns(StoreWarning, match="2020-01-01 is a tag"):
         assert MemoryStore.open(store.location, at="2020-01-01").snapshot().id == first
     with pytest.raises(StoreNotFound, match="held nothing at 2020-01-01T00:00:00"):

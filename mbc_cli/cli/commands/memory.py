@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mbc_cli.cli import output
-from mbc_cli.cli.commands import memory_changes, memory_forget
+from mbc_cli.cli.commands import memory_changes, memory_forget, memory_repair
 from mbc_cli.cli.memory_options import At, Since, Until, WhereOption, conditions, valid_ids
 from mbc_cli.cli.options import DEFAULT_STORE, Adapter, Json, Store, count
 from mbc_cli.errors import AdapterError, ExitCode
@@ -318,5 +318,5 @@ def export(
         output.write(f"{count} documents written to {folder}")
 
 
-for _change in (memory_forget.forget, *memory_changes.COMMANDS):
+for _change in (memory_forget.forget, *memory_changes.COMMANDS, memory_repair.repair):
     app.command(_change.__name__.strip("_"))(_change)

@@ -223,38 +223,6 @@ def merge(
     write_result(asdict(MemoryStore.open(store).merge(MemoryStore.open(source))), json)
 
 
-def repair(
-    store: Store = DEFAULT_STORE, dry_run: DryRun = False, yes: Yes = False, json: Json = False
-) -> None:
-    """Bring a damaged memory back: says what would be kept and lost, and asks first.
-
-    What can be read stays; what only an earlier snapshot still holds is taken from there; counts and index
-    are made anew. Nothing is deleted.
-
-    Examples:
-
-      mbc memory repair --dry-run --store news.mbc
-
-      mbc memory repair --yes
-    """
-    from mbc_store import MemoryStore
-
-    plan = MemoryStore.plan_repair(store)
-    fields = asdict(plan)
-    if plan.action == "none" or dry_run:
-        write_result(fields, json)
-        return
-    lost = "an unknown number of" if plan.lost_documents is None else str(plan.lost_documents)
-    output.confirm(
-        f"{len(plan.problems)} problems. {plan.action.capitalize()} {plan.snapshot}: keep {plan.documents} "
-        f"documents ({plan.recovered_documents} from earlier snapshots), lose {lost} documents, "
-        f"the texts of {plan.lost_details} and {plan.lost_commits} commits?",
-        yes=yes,
-    )
-    MemoryStore.repair(store, plan)
-    write_result(fields, json)
-
-
 def reencode(
     destination: Annotated[
         str, typer.Argument(metavar="DESTINATION", help="The new memory.", show_default=False)
@@ -308,4 +276,4 @@ def reencode(
         raise typer.Exit(ExitCode.SKIPPED_INPUT)
 
 
-COMMANDS = (tag, rollback, compact, gc, import_, copy, merge, repair, reencode)
+COMMANDS = (tag, rollback, compact, gc, import_, copy, merge, reencode)
