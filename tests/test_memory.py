@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, timedelta, timezone
 from itertools import zip_longest
 from pathlib import Path
 from threading import Event
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -100,6 +102,24 @@ def test_a_hub_adapter_without_a_hub_is_one_clear_line(
     with pytest.raises(MbcError, match="hub") as caught:
         resolve_adapter("somebody/some-adapter")
     assert "\n" not in caught.value.message
+
+
+def test_an_adapter_of_the_hub_is_kept_as_a_folder_of_plain_files_inside_the_hubs_cache(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, adapter_directory: Path
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    asked: list[dict[str, Any]] = []
+
+    def download(repository: str, *, local_dir: Path, **options: Any) -> str:
+        asked.append({"repository": repository} | options)
+        return str(shutil.copytree(adapter_directory, local_dir))
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    found = resolve_adapter("owner/name@../../x")
+    assert found.directory.resolve().parent == tmp_path / "cache" / "mbc-adapters" / "owner" / "name"
+    assert found.name == "owner/name@../../x"
+    assert (asked[0]["repository"], asked[0]["revision"]) == ("owner/name", "../../x")
+    assert not any(pattern.endswith(("py", "bin", "pt")) for pattern in asked[0]["allow_patterns"])
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "abacus"])

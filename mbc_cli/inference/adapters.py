@@ -170,7 +170,8 @@ def _download(name: str) -> Path:
 
     repository, _, revision = name.partition("@")
     # Beside the hub's own cache, whose folders are links into others: an adapter is a folder of plain files.
-    folder = Path(constants.HF_HUB_CACHE) / "mbc-adapters" / repository / (revision or "main")
+    place = f"at-{revision or 'main'}".replace("/", "-")  # revisions may hold slashes, and dots
+    folder = Path(constants.HF_HUB_CACHE) / "mbc-adapters" / repository / place
     try:
         # safetensors, YAML and JSON only: nothing in an adapter is ever executed.
         patterns = ["*.safetensors", "*.yaml", "*.json", "*.txt", "*.model", "*.md"]
