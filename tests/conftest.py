@@ -8,6 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from jaxtyping import install_import_hook
+
+import tests.support.shapes  # noqa: F401  (found by its name below)
+
+# Shapes in the model's signatures are compared with every tensor that passes, from here on.
+install_import_hook("mbc_cli.model", "tests.support.shapes.checked")
 
 if TYPE_CHECKING:
     from mbc_cli.memory import Memory

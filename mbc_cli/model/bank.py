@@ -4,41 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 from mbc_cli.model.llm.prefix import Prefix
 
 
+@runtime_checkable
 class Bank(Protocol):
     """Passages in rows: codes (n, T, L) int64, or context vectors (n, T, C) where nothing is quantised."""
 
-    def counts(self) -> Tensor | None:
+    def counts(self) -> Int[Tensor, "T L K"] | None:
         """How often each slot holds each code, (T, L, K) int64; None where the bank keeps no counts."""
 
-    def chunks(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def chunks(self) -> Iterator[tuple[Int[Tensor, " n"], Num[Tensor, "n T width"]]]:
         """All passages, part by part: row numbers (n,) int64 and the passages of these rows, n > 0."""
 
-    def take(self, rows: Tensor) -> Tensor:
+    def take(self, rows: Int[Tensor, "*rows"]) -> Num[Tensor, "*rows T width"]:
         """The passages at rows of any shape (...) int64: (..., T, L) or (..., T, C)."""
 
 
 class TensorBank:
     """Passages held in memory, numbered from 0; it keeps no counts."""
 
-    def __init__(self, passages: Tensor) -> None:
+    def __init__(self, passages: Num[Tensor, "n T width"]) -> None:
         self._passages = passages
 
-    def counts(self) -> Tensor | None:
+    def counts(self) -> Int[Tensor, "T L K"] | None:
         return None
 
-    def chunks(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def chunks(self) -> Iterator[tuple[Int[Tensor, " n"], Num[Tensor, "n T width"]]]:
         if len(self._passages):
             yield torch.arange(len(self._passages), device=self._passages.device), self._passages
 
-    def take(self, rows: Tensor) -> Tensor:
+    def take(self, rows: Int[Tensor, "*rows"]) -> Num[Tensor, "*rows T width"]:
         return self._passages[rows]
 
 
@@ -52,9 +54,9 @@ class EncodedPassages:
     to, None where codes are exact.
     """
 
-    passages: Tensor
-    codes: Tensor | None
-    error: Tensor | None
+    passages: Num[Tensor, "B T width"]
+    codes: Int[Tensor, "B T L"] | None
+    error: Float[Tensor, " B"] | None
 
     @property
     def is_finite(self) -> bool:
@@ -72,8 +74,8 @@ class Reading:
     positions it takes to read them. ``prefix`` computes what is read; None where the bank is empty.
     """
 
-    rows: Tensor
-    scores: Tensor
+    rows: Int[Tensor, "B k"]
+    scores: Float[Tensor, "B k"]
     prefix_length: int
     prefix: Callable[[], Prefix] | None
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import TypeVar
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
+
+Batch = TypeVar("Batch", bound="_Batch")
 
 
 @dataclass(frozen=True)
 class _Batch:
     """Tensors that go to a device together."""
 
-    def to(self, device: torch.device | str) -> Self:
+    def to(self: Batch, device: torch.device | str) -> Batch:
         return type(self)(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
@@ -22,8 +25,8 @@ class _Batch:
 class TokenBatch(_Batch):
     """Token ids and mask, both (B, S) int64; the mask is 1 on text and 0 on padding."""
 
-    input_ids: Tensor
-    attention_mask: Tensor
+    input_ids: Int[Tensor, "B S"]
+    attention_mask: Int[Tensor, "B S"]
 
 
 @dataclass(frozen=True)
@@ -33,9 +36,9 @@ class AnswerBatch(_Batch):
     Labels are the ids on the answer's tokens (its end token included) and -100 elsewhere.
     """
 
-    input_ids: Tensor
-    attention_mask: Tensor
-    labels: Tensor
+    input_ids: Int[Tensor, "B S"]
+    attention_mask: Int[Tensor, "B S"]
+    labels: Int[Tensor, "B S"]
 
 
 @dataclass(frozen=True)
@@ -46,24 +49,24 @@ class TrainingBatch(_Batch):
     each question's document. ``answer_labels`` is -100 outside the answer.
     """
 
-    document_ids: Tensor
-    document_mask: Tensor
-    question_ids: Tensor
-    question_mask: Tensor
-    question_document: Tensor
-    answer_input_ids: Tensor
-    answer_mask: Tensor
-    answer_labels: Tensor
+    document_ids: Int[Tensor, "M S"]
+    document_mask: Int[Tensor, "M S"]
+    question_ids: Int[Tensor, "Q R"]
+    question_mask: Int[Tensor, "Q R"]
+    question_document: Int[Tensor, " Q"]
+    answer_input_ids: Int[Tensor, "Q A"]
+    answer_mask: Int[Tensor, "Q A"]
+    answer_labels: Int[Tensor, "Q A"]
 
 
 @dataclass(frozen=True)
 class TrainingLoss:
     """The loss to minimise and, for the log, its parts and the state of the codebooks."""
 
-    total: Tensor
+    total: Float[Tensor, ""]
     parts: Mapping[str, float]
 
     @classmethod
-    def of(cls, total: Tensor, parts: Mapping[str, Tensor]) -> TrainingLoss:
+    def of(cls, total: Float[Tensor, ""], parts: Mapping[str, Tensor]) -> TrainingLoss:
         """The same from parts that are tensors."""
         return cls(total, {name: float(part.detach()) for name, part in parts.items()})

@@ -7,6 +7,7 @@ Context vectors (B, T, D) enter it as the quantiser's (B, T, C), and codes' vect
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,11 +21,11 @@ class IdentityCodeSpace(nn.Module):
         super().__init__()
         self.width = width
 
-    def enter(self, vectors: Tensor) -> Tensor:
+    def enter(self, vectors: Float[Tensor, "B T D"]) -> Float[Tensor, "B T C"]:
         """(B, T, D), unchanged."""
         return vectors
 
-    def leave(self, vectors: Tensor) -> Tensor:
+    def leave(self, vectors: Float[Tensor, "N T C"]) -> Float[Tensor, "N T D"]:
         """(N, T, D), unchanged."""
         return vectors
 
@@ -57,12 +58,12 @@ class ProjectedCodeSpace(nn.Module):
             nn.init.zeros_(self.into.bias)
             nn.init.zeros_(self.out.bias)
 
-    def enter(self, vectors: Tensor) -> Tensor:
+    def enter(self, vectors: Float[Tensor, "B T D"]) -> Float[Tensor, "B T C"]:
         """(B, T, D) -> (B, T, C), each row of mean 0 and variance 1."""
         x = self.into(vectors)
         return F.layer_norm(x.float(), x.shape[-1:])
 
-    def leave(self, vectors: Tensor) -> Tensor:
+    def leave(self, vectors: Float[Tensor, "N T C"]) -> Float[Tensor, "N T D"]:
         """(N, T, C) -> (N, T, D)."""
         decoded = self.out(vectors)
         return decoded if self.slot_embedding is None else decoded + self.slot_embedding

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 # Rows per block of the distance matrix: 8,192 rows against 512 codes take 16 MB.
 _ROWS = 8192
 
 
-def assign(rows: Tensor, codebook: Tensor) -> Tensor:
+def assign(rows: Float[Tensor, "G n C"], codebook: Float[Tensor, "G K C"]) -> Int[Tensor, "G n"]:
     """Index of the nearest code by squared L2: rows (G, n, C), codebook (G, K, C) -> (G, n) int64."""
     squares = codebook.square().sum(-1)[:, None]
     blocks = [
@@ -20,7 +21,7 @@ def assign(rows: Tensor, codebook: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def kmeans(rows: Tensor, codes: int, iterations: int) -> Tensor:
+def kmeans(rows: Float[Tensor, "G n C"], codes: int, iterations: int) -> Float[Tensor, "G {codes} C"]:
     """Lloyd's algorithm for each group: rows (G, n, C) -> centres (G, codes, C).
 
     Starts from rows spread by k-means++; a centre that loses all its rows moves to a random one. Fewer rows

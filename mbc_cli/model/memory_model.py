@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -81,7 +82,9 @@ class MemoryModel(nn.Module, ABC):
             )
 
     @abstractmethod
-    def encode_passages(self, input_ids: Tensor, attention_mask: Tensor) -> EncodedPassages:
+    def encode_passages(
+        self, input_ids: Int[Tensor, "B S"], attention_mask: Int[Tensor, "B S"]
+    ) -> EncodedPassages:
         """Passages (B, S) as a bank holds them, in one forward pass."""
 
     # Questions to prefixes.
@@ -95,13 +98,22 @@ class MemoryModel(nn.Module, ABC):
 
     # Prefixes to answers.
 
-    def answer_logits(self, prefix: Prefix | None, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def answer_logits(
+        self,
+        prefix: Prefix | None,
+        input_ids: Int[Tensor, "B S"],
+        attention_mask: Int[Tensor, "B S"],
+    ) -> Float[Tensor, "B S vocabulary"]:
         """Next-token logits (B, S, vocabulary) of the LLM with its memory; without a prefix, of its LoRA."""
         return self.backbone(input_ids, attention_mask, prefix)
 
     def answer_loss(
-        self, prefix: Prefix | None, input_ids: Tensor, attention_mask: Tensor, labels: Tensor
-    ) -> Tensor:
+        self,
+        prefix: Prefix | None,
+        input_ids: Int[Tensor, "B S"],
+        attention_mask: Int[Tensor, "B S"],
+        labels: Int[Tensor, "B S"],
+    ) -> Float[Tensor, ""]:
         """Mean negative log-likelihood, in nats, of the tokens whose label is not -100."""
         logits = self.answer_logits(prefix, input_ids, attention_mask)[:, :-1]
         return F.cross_entropy(logits.flatten(0, 1).float(), labels[:, 1:].flatten())
@@ -109,12 +121,12 @@ class MemoryModel(nn.Module, ABC):
     def generate(
         self,
         prefix: Prefix | None,
-        input_ids: Tensor,
-        attention_mask: Tensor,
+        input_ids: Int[Tensor, "B S"],
+        attention_mask: Int[Tensor, "B S"],
         *,
         max_new_tokens: int | None = None,
         stop_tokens: tuple[int, ...] = (),
-    ) -> Tensor:
+    ) -> Int[Tensor, "B n"]:
         """Greedy answers (B, n) int64 to prompts padded on the left; rows that stopped repeat their stop."""
         steps = self.stream(
             prefix, input_ids, attention_mask, max_new_tokens=max_new_tokens, stop_tokens=stop_tokens
@@ -124,12 +136,12 @@ class MemoryModel(nn.Module, ABC):
     def stream(
         self,
         prefix: Prefix | None,
-        input_ids: Tensor,
-        attention_mask: Tensor,
+        input_ids: Int[Tensor, "B S"],
+        attention_mask: Int[Tensor, "B S"],
         *,
         max_new_tokens: int | None = None,
         stop_tokens: tuple[int, ...] = (),
-    ) -> Iterator[Tensor]:
+    ) -> Iterator[Int[Tensor, " B"]]:
         """`generate` one token of every row, (B,), at a time."""
         return self.backbone.greedy_tokens(
             input_ids,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,7 +26,7 @@ class PerSlotLinear(nn.Module):
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.uniform_(self.bias, -bound, bound)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "B slots inputs"]) -> Float[Tensor, "B slots outputs"]:
         return torch.einsum("bsi,sio->bso", x, self.weight) + self.bias
 
 
@@ -38,5 +39,5 @@ class PerSlotLayerNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(slots, width))
         self.eps = eps
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "B slots width"]) -> Float[Tensor, "B slots width"]:
         return F.layer_norm(x, x.shape[-1:], eps=self.eps) * self.weight + self.bias

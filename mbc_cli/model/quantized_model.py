@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 
+from jaxtyping import Float, Int, Num
 from torch import Tensor, nn
 
 from mbc_cli.model.bank import EncodedPassages
@@ -50,7 +51,9 @@ class QuantizedMemoryModel(MemoryModel):
             raise ValueError("this model has quantizer.kind 'none' and makes no codes")
         return self.config.context_vectors, quantizer.num_quantizers, quantizer.codebook_size
 
-    def encode_passages(self, input_ids: Tensor, attention_mask: Tensor) -> EncodedPassages:
+    def encode_passages(
+        self, input_ids: Int[Tensor, "B S"], attention_mask: Int[Tensor, "B S"]
+    ) -> EncodedPassages:
         vectors = self.encode_documents(input_ids, attention_mask)
         output = self.quantize(vectors)
         error = (vectors - output.quantized.float()).square().mean(dim=(1, 2))
@@ -60,15 +63,17 @@ class QuantizedMemoryModel(MemoryModel):
         """Make what was trained ready to be saved as an adapter, wherever its training stopped."""
         self.quantizer.number_by_usage()
 
-    def encode_documents(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def encode_documents(
+        self, input_ids: Int[Tensor, "B S"], attention_mask: Int[Tensor, "B S"]
+    ) -> Float[Tensor, "B T C"]:
         """Context vectors (B, T, C) float32 of documents, before quantisation, in one forward pass."""
         return self.code_space.enter(self.amortizer(input_ids, attention_mask)).float()
 
-    def quantize(self, context_vectors: Tensor) -> QuantizerOutput:
+    def quantize(self, context_vectors: Float[Tensor, "B T C"]) -> QuantizerOutput:
         """Codes of context vectors (B, T, C); in training mode also updates the codebooks."""
         return self.quantizer(context_vectors)
 
-    def decode(self, passages: Tensor) -> Tensor:
+    def decode(self, passages: Num[Tensor, "N T width"]) -> Float[Tensor, "N T D"]:
         """Codes (N, T, L) int64, by a codebook look-up, or context vectors (N, T, C) -> (N, T, D)."""
         vectors = passages if passages.is_floating_point() else self.quantizer.decode(passages)
         return self.code_space.leave(vectors)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int, Num
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -28,12 +29,12 @@ class QuantizerOutput:
     threshold; ``error``, the mean squared quantisation error relative to the mean square of the vectors.
     """
 
-    quantized: Tensor
-    codes: Tensor | None
-    loss: Tensor
-    perplexity: Tensor
-    dead_codes: Tensor
-    error: Tensor
+    quantized: Float[Tensor, "B T C"]
+    codes: Int[Tensor, "B T L"] | None
+    loss: Float[Tensor, ""]
+    perplexity: Float[Tensor, ""]
+    dead_codes: Num[Tensor, ""]
+    error: Float[Tensor, ""]
 
     def figures(self) -> dict[str, Tensor]:
         """What a training logs of it."""
@@ -48,16 +49,16 @@ class QuantizerOutput:
 class PassThrough(nn.Module):
     """The identity: the bank keeps the vectors themselves, as MAC (arXiv 2403.04317) does."""
 
-    def forward(self, vectors: Tensor) -> QuantizerOutput:
+    def forward(self, vectors: Float[Tensor, "B T C"]) -> QuantizerOutput:
         """Vectors (B, T, C) come back unchanged, with no codes and no loss."""
         zero = vectors.new_zeros(())
         return QuantizerOutput(vectors, None, zero, zero, zero, zero)
 
-    def decode(self, codes: Tensor) -> Tensor:
+    def decode(self, codes: Int[Tensor, "N T L"]) -> Float[Tensor, "N T C"]:
         """Raises ValueError: there are no codes to decode."""
         raise ValueError("this model has quantizer.kind 'none' and keeps no codes: choose 'vq' or 'rvq'")
 
-    def initialise_from(self, vectors: Tensor) -> None:
+    def initialise_from(self, vectors: Float[Tensor, "N T C"]) -> None:
         """Nothing to initialise."""
 
     def number_by_usage(self) -> None:
@@ -95,7 +96,7 @@ class VectorQuantizer(nn.Module):
         """G: 1 for a shared codebook, T for one per slot."""
         return self.codebooks.shape[1]
 
-    def forward(self, vectors: Tensor) -> QuantizerOutput:
+    def forward(self, vectors: Float[Tensor, "B T C"]) -> QuantizerOutput:
         """Quantise vectors (B, T, C); in training mode also update usage and codebooks.
 
         The loss is ||sg[z] - e||^2 + beta ||z - sg[e]||^2, means over elements, summed over levels; under
@@ -136,7 +137,7 @@ class VectorQuantizer(nn.Module):
             error=error,
         )
 
-    def decode(self, codes: Tensor) -> Tensor:
+    def decode(self, codes: Int[Tensor, "N T L"]) -> Float[Tensor, "N T C"]:
         """Codes (N, T, L) int64 -> vectors (N, T, C). A shared codebook decodes any number of slots."""
         if codes.shape[-1] != self.config.num_quantizers or self.groups not in (1, codes.shape[1]):
             raise ValueError(
@@ -151,7 +152,7 @@ class VectorQuantizer(nn.Module):
         return self._from_groups(torch.stack(levels).sum(0), codes)
 
     @torch.no_grad()
-    def initialise_from(self, vectors: Tensor, iterations: int = 10) -> None:
+    def initialise_from(self, vectors: Float[Tensor, "N T C"], iterations: int = 10) -> None:
         """Place the codes by k-means over vectors (N, T, C), level after level.
 
         Every rank ends with the first rank's codebooks.

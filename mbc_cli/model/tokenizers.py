@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -116,7 +117,7 @@ class Tokenizers:
             answer_labels=answer.labels,
         )
 
-    def decode_answers(self, token_ids: Tensor) -> list[str]:
+    def decode_answers(self, token_ids: Int[Tensor, "B n"]) -> list[str]:
         """Generated ids (B, n) -> texts, up to each row's first stop token, without surrounding space."""
         texts = []
         for row in token_ids.tolist():

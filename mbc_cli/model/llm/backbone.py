@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
 from peft import PeftModel
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -169,7 +170,7 @@ class Backbone(nn.Module):
         model = self.language_model
         return model.disable_adapter() if isinstance(model, PeftModel) else nullcontext()
 
-    def value_projections(self) -> Iterator[Tensor]:
+    def value_projections(self) -> Iterator[Float[Tensor, "D kv_width"]]:
         """For each layer, what one token's value adds to the states of those that attend to it alone.
 
         Matrices (D, kv_width) float32; none at all if the LLM is quantised.
@@ -184,7 +185,12 @@ class Backbone(nn.Module):
             grouped = projection.unflatten(1, (shape.kv_heads, -1, shape.head_dim))
             yield grouped.sum(2).flatten(1)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, prefix: Prefix | None = None) -> Tensor:
+    def forward(
+        self,
+        input_ids: Int[Tensor, "B S"],
+        attention_mask: Int[Tensor, "B S"],
+        prefix: Prefix | None = None,
+    ) -> Float[Tensor, "B S vocabulary"]:
         """Next-token logits (B, S, vocabulary) for ids and mask (B, S), padded on either side."""
         cache, mask, positions = self._reading_state(attention_mask, prefix)
         output = self.transformer(
@@ -197,7 +203,10 @@ class Backbone(nn.Module):
         return output.logits
 
     def read_embeddings(
-        self, embeddings: Tensor, log_weights: Tensor | None = None, padding: Tensor | None = None
+        self,
+        embeddings: Float[Tensor, "B P D"],
+        log_weights: Float[Tensor, "B P"] | None = None,
+        padding: Int[Tensor, " B"] | None = None,
     ) -> Prefix:
         """The prefix the LLM makes of input embeddings (B, P, D): the keys and values of reading them.
 
@@ -225,13 +234,13 @@ class Backbone(nn.Module):
     @torch.no_grad()
     def greedy_tokens(
         self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
+        input_ids: Int[Tensor, "B S"],
+        attention_mask: Int[Tensor, "B S"],
         prefix: Prefix | None,
         *,
         max_new_tokens: int,
         stop_tokens: tuple[int, ...] = (),
-    ) -> Iterator[Tensor]:
+    ) -> Iterator[Int[Tensor, " B"]]:
         """Yield the likeliest next token of every row, (B,) int64, one step at a time.
 
         Prompts (B, S) are padded on the left. A row that has produced a stop token repeats it; the

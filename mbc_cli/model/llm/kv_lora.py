@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from peft import (
     LoraConfig,
     PeftModel,
@@ -71,7 +72,7 @@ class FusedKeyValueLora(nn.Module, LoraLayer):  # type: ignore[misc]
         adapter_name: str,
         config: LoraConfig,
         r: int,
-        lora_alpha: int,
+        lora_alpha: float,
         **kwargs: Any,
     ) -> None:
         super().__init__()
@@ -81,7 +82,7 @@ class FusedKeyValueLora(nn.Module, LoraLayer):  # type: ignore[misc]
         self.update_layer(adapter_name, r, lora_alpha=lora_alpha, config=config)
 
     def update_layer(
-        self, adapter_name: str, r: int, lora_alpha: int, config: LoraConfig, **kwargs: Any
+        self, adapter_name: str, r: int, lora_alpha: float, config: LoraConfig, **kwargs: Any
     ) -> None:
         super().update_layer(adapter_name, r, lora_alpha, config, **kwargs)
         rows = KeyValueRows(r, 2 * (self.out_features // 3), bias=False)
@@ -89,7 +90,7 @@ class FusedKeyValueLora(nn.Module, LoraLayer):  # type: ignore[misc]
         self.lora_B[adapter_name] = rows
         self._move_adapter_to_device_of_base_layer(adapter_name)
 
-    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def forward(self, x: Float[Tensor, "*rows D"], *args: Any, **kwargs: Any) -> Float[Tensor, "*rows fused"]:
         """The fused projection of (..., D): (..., 3D), with the adapters added to the last 2D columns."""
         result = self.base_layer(x, *args, **kwargs)
         if self.disable_adapters:

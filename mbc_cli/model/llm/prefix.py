@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import DynamicCache
 
@@ -19,9 +20,9 @@ class Prefix:
     the beginning of each row are none: their weight hides them, and positions are counted from behind them.
     """
 
-    states: Tensor
-    log_weights: Tensor | None = None
-    padding: Tensor | None = None
+    states: Float[Tensor, "layers 2 B kv_heads P head_dim"]
+    log_weights: Float[Tensor, "B P"] | None = None
+    padding: Int[Tensor, " B"] | None = None
 
     @property
     def batch(self) -> int:

@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -33,8 +34,8 @@ class LateInteractionQuery:
     ``vectors`` (offsets, B, S, d) of about unit length; ``weights`` (B, S), zero on padding, summing to one.
     """
 
-    vectors: Tensor
-    weights: Tensor
+    vectors: Float[Tensor, "offsets B S d"]
+    weights: Float[Tensor, "B S"]
 
 
 class LateInteraction(nn.Module):
@@ -73,7 +74,9 @@ class LateInteraction(nn.Module):
         logits = self.weight(states)[..., 0].masked_fill(question.mask == 0, -torch.inf)
         return LateInteractionQuery(_unit(vectors.float()), logits.float().softmax(-1))
 
-    def score_vectors(self, query: LateInteractionQuery, vectors: Tensor) -> Tensor:
+    def score_vectors(
+        self, query: LateInteractionQuery, vectors: Float[Tensor, "N T C"]
+    ) -> Float[Tensor, "B N"]:
         """Scores (B, N) of passages given as code-space vectors (N, T, C); differentiable, for training."""
         keys = torch.einsum("ntc,ocd->ontd", vectors.float(), self.key.float())
         keys = _unit(keys if self.slot_key is None else keys + self.slot_key)
@@ -83,7 +86,12 @@ class LateInteraction(nn.Module):
             _add_shifted(total, match, offset, axis=-1)
         return self.log_scale.exp() * torch.einsum("bsn,bs->bn", total.amax(-1), query.weights)
 
-    def score_codes(self, query: LateInteractionQuery, codebooks: Tensor, codes: Tensor) -> Tensor:
+    def score_codes(
+        self,
+        query: LateInteractionQuery,
+        codebooks: Float[Tensor, "L G K C"],
+        codes: Int[Tensor, "N T L"],
+    ) -> Float[Tensor, "B N"]:
         """The same scores (B, N) from codes (N, T, L) int64 and codebooks (L, G, K, C), by look-up alone."""
         keys = torch.einsum("lgkc,ocd->olgkd", codebooks.float(), self.key.float())
         if self.slot_key is not None:  # a table for each slot, with the slot's own part in the first level

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from mbc_cli.model.llm.backbone import Backbone
@@ -34,6 +35,6 @@ class LayerMaps(nn.Module):
                 inverse = torch.linalg.pinv(projection, rtol=_SMALLEST_SINGULAR_VALUE)
                 self.weight[layer, 1] = gain * inverse.T
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "B slots D"]) -> Float[Tensor, "B slots kv_width"]:
         slots = x.unflatten(1, (-1, self.layers, 2))
         return torch.einsum("bplcd,lcdk->bplck", slots, self.weight).flatten(1, 3)

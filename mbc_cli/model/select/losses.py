@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -13,7 +14,7 @@ from mbc_cli.model.llm.backbone import Backbone
 from mbc_cli.model.select.trunk import RawEmbeddings
 
 
-def salience_loss(salience: Tensor, batch: TrainingBatch) -> Tensor:
+def salience_loss(salience: Float[Tensor, "M S"], batch: TrainingBatch) -> Float[Tensor, ""]:
     """Binary cross-entropy that ranks the tokens of documents by how likely a question needs them.
 
     A token that an answer contains is wanted. One that a question of this passage contains is wanted as far
@@ -38,7 +39,7 @@ def salience_loss(salience: Tensor, batch: TrainingBatch) -> Tensor:
     return (loss * batch.document_mask).sum() / batch.document_mask.sum()
 
 
-def tokens_of_questions_and_answers(batch: TrainingBatch) -> list[Tensor]:
+def tokens_of_questions_and_answers(batch: TrainingBatch) -> list[Int[Tensor, " _"]]:
     """Per question, the token ids of itself and of its answer."""
     return [
         torch.cat([question[mask > 0], labels[labels >= 0]])
@@ -48,7 +49,9 @@ def tokens_of_questions_and_answers(batch: TrainingBatch) -> list[Tensor]:
     ]
 
 
-def relevance_loss(scores: Tensor, slot_ids: Tensor, wanted: list[Tensor]) -> Tensor:
+def relevance_loss(
+    scores: Float[Tensor, "B T"], slot_ids: Int[Tensor, "B T"], wanted: list[Int[Tensor, " _"]]
+) -> Float[Tensor, ""]:
     """Binary cross-entropy: relevant are the slots whose token the question or its answer contains.
 
     Args:
@@ -81,7 +84,7 @@ class AnswerHead(nn.Module):
         # A vector equal to a token's embedding then has logit 15 for it.
         self.scale = nn.Parameter(torch.tensor(15.0 / width))
 
-    def forward(self, latent: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, latent: Float[Tensor, "B P D"], labels: Int[Tensor, "B S"]) -> Float[Tensor, ""]:
         """Mean negative log-likelihood of the answers' tokens, in nats.
 
         ``latent`` (B, P, D); ``labels`` (B, S) are token ids, -100 outside the answer. The token that ends an

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Int, Num
 from torch import Tensor, nn
 
 
@@ -44,7 +45,7 @@ class MemoryQueue(nn.Module):
         return Remembered(self.entries[: int(self.seen)], self.texts[: int(self.seen)])
 
     @torch.no_grad()
-    def add(self, entries: Tensor, texts: Tensor) -> None:
+    def add(self, entries: Num[Tensor, "B ..."], texts: Int[Tensor, " B"]) -> None:
         """Remember a batch (B, ...) with the identities of its texts (B,), in place of the oldest."""
         size = self.entries.shape[0]
         places = (torch.arange(entries.shape[0], device=entries.device) + self.seen) % size
@@ -75,7 +76,7 @@ class MemoryQueue(nn.Module):
         return Remembered(entries[:number], texts[:number])
 
 
-def text_identities(input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+def text_identities(input_ids: Int[Tensor, "B S"], attention_mask: Int[Tensor, "B S"]) -> Int[Tensor, " B"]:
     """A number for each text of a batch (B, S), equal for equal texts whatever their padding: (B,) int64."""
     places = torch.arange(1, input_ids.shape[1] + 1, device=input_ids.device)
     # Wraps around on overflow, as a hash may.

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float, Int, Num
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -72,7 +73,9 @@ class SelectMemoryModel(QuantizedMemoryModel):
 
     # Reading.
 
-    def encode_questions(self, input_ids: Tensor, attention_mask: Tensor) -> EncodedQuestion:
+    def encode_questions(
+        self, input_ids: Int[Tensor, "B S"], attention_mask: Int[Tensor, "B S"]
+    ) -> EncodedQuestion:
         """Encode questions (B, S), padded on the right, once for everything that is done with them."""
         tokens = TokenStates(
             raw=self.amortizer.embeddings(input_ids),
@@ -81,7 +84,7 @@ class SelectMemoryModel(QuantizedMemoryModel):
         )
         return EncodedQuestion(tokens, self.selection.encode(tokens))
 
-    def score(self, question: EncodedQuestion, passages: Tensor) -> Tensor:
+    def score(self, question: EncodedQuestion, passages: Num[Tensor, "N T width"]) -> Float[Tensor, "B N"]:
         """Scores (B, N) float32 of passages: codes (N, T, L), by table look-up, or vectors (N, T, C)."""
         if passages.is_floating_point():
             return self.selection.score_vectors(question.query, passages)
@@ -89,7 +92,12 @@ class SelectMemoryModel(QuantizedMemoryModel):
             raise ValueError("this model has quantizer.kind 'none' and keeps no codes to select by")
         return self.selection.score_codes(question.query, self.quantizer.codebooks, passages)
 
-    def prefix(self, question: EncodedQuestion, passages: Tensor, scores: Tensor) -> Prefix:
+    def prefix(
+        self,
+        question: EncodedQuestion,
+        passages: Num[Tensor, "B k T width"],
+        scores: Float[Tensor, "B k"],
+    ) -> Prefix:
         """What B questions read in their passages (B, k, T, L or C) with scores (B, k), best first."""
         decoded = self.decode(passages.flatten(0, 1)).unflatten(0, passages.shape[:2])
         # How much each passage counts, where there is more than one.
@@ -188,7 +196,7 @@ class SelectMemoryModel(QuantizedMemoryModel):
     def has_codebooks(self) -> bool:
         return self.config.quantizer.kind == "none" or bool(self.codebooks_placed)
 
-    def place_codebooks(self, vectors: Tensor) -> None:
+    def place_codebooks(self, vectors: Float[Tensor, "B T C"]) -> None:
         """Place the codes by k-means over the queue's context vectors and ``vectors`` (B, T, C)."""
         self.quantizer.initialise_from(torch.cat([self.queue.filled.entries, vectors.detach()]))
         self.codebooks_placed.fill_(True)

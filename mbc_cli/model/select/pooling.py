@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -43,12 +44,14 @@ class BackboneAmortizer(nn.Module, ABC):
         self.slots = slots
         self.score = nn.Linear(width, 1)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def forward(
+        self, input_ids: Int[Tensor, "B S"], attention_mask: Int[Tensor, "B S"]
+    ) -> Float[Tensor, "B T D"]:
         """Ids and mask (B, S), padded on the right -> context vectors (B, T, D)."""
         return self.pool(input_ids, attention_mask).vectors
 
     @abstractmethod
-    def pool(self, input_ids: Tensor, attention_mask: Tensor) -> Pooled:
+    def pool(self, input_ids: Int[Tensor, "B S"], attention_mask: Int[Tensor, "B S"]) -> Pooled:
         """The context vectors and what they were chosen by, for training."""
 
 
@@ -61,7 +64,7 @@ class SalientTokenAmortizer(BackboneAmortizer):
         nn.init.zeros_(self.context.weight)  # at first a context vector is the raw embedding itself
         self.empty = nn.Parameter(torch.randn(width))  # stands in the slots of a text of fewer tokens
 
-    def pool(self, input_ids: Tensor, attention_mask: Tensor) -> Pooled:
+    def pool(self, input_ids: Int[Tensor, "B S"], attention_mask: Int[Tensor, "B S"]) -> Pooled:
         states = self.trunk(input_ids, attention_mask, "document")
         salience = self.score(states)[..., 0]
         ranked = salience.masked_fill(attention_mask == 0, -torch.inf)
@@ -104,7 +107,13 @@ class SlotPooling(nn.Module):
         nn.init.normal_(self.context_out.weight, std=0.02)
         nn.init.normal_(self.leave.weight, std=0.01)
 
-    def forward(self, raw: Tensor, states: Tensor, salience: Tensor, attention_mask: Tensor) -> Tensor:
+    def forward(
+        self,
+        raw: Float[Tensor, "B S D"],
+        states: Float[Tensor, "B S D"],
+        salience: Float[Tensor, "B S"],
+        attention_mask: Int[Tensor, "B S"],
+    ) -> Float[Tensor, "B n D"]:
         """Raw embeddings and states (B, S, D), salience and mask (B, S) -> slots (B, n, D)."""
         lowest = torch.finfo(torch.float32).min
         bias = salience.float().masked_fill(attention_mask == 0, lowest)[:, None]
@@ -130,7 +139,7 @@ class SlotAmortizer(BackboneAmortizer):
         super().__init__(embeddings, trunk, slots, width)
         self.pooling = SlotPooling(slots, width)
 
-    def pool(self, input_ids: Tensor, attention_mask: Tensor) -> Pooled:
+    def pool(self, input_ids: Int[Tensor, "B S"], attention_mask: Int[Tensor, "B S"]) -> Pooled:
         states = self.trunk(input_ids, attention_mask, "document")
         salience = self.score(states)[..., 0]
         vectors = self.pooling(self.embeddings(input_ids), states, salience, attention_mask)

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -44,14 +45,21 @@ class Reader(nn.Module, ABC):
         """How many of the LLM's positions reading takes, for k passages of T slots."""
 
     @abstractmethod
-    def forward(self, question: TokenStates, vectors: Tensor, log_weights: Tensor | None) -> Prefix:
+    def forward(
+        self,
+        question: TokenStates,
+        vectors: Float[Tensor, "B k T D"],
+        log_weights: Float[Tensor, "B k"] | None,
+    ) -> Prefix:
         """The prefix of passages (B, k, T, D), best first.
 
         ``log_weights`` (B, k) float32 are logarithms of how much each passage counts, None for one passage.
         """
 
     @abstractmethod
-    def read_own(self, question: TokenStates, vectors: Tensor, rows: Tensor) -> OwnReading:
+    def read_own(
+        self, question: TokenStates, vectors: Float[Tensor, "M T D"], rows: Int[Tensor, " B"]
+    ) -> OwnReading:
         """What each of B questions reads in its one passage, for training.
 
         ``vectors`` (M, T, D) are those of M passages, ``rows`` (B,) the passage of each question.
@@ -85,7 +93,12 @@ class SoftTokenReader(Reader):
     def prefix_length(self, passages: int, slots: int) -> int:
         return passages * (1 + slots)
 
-    def forward(self, question: TokenStates, vectors: Tensor, log_weights: Tensor | None) -> Prefix:
+    def forward(
+        self,
+        question: TokenStates,
+        vectors: Float[Tensor, "B k T D"],
+        log_weights: Float[Tensor, "B k"] | None,
+    ) -> Prefix:
         """A prefix of k (1 + T) tokens, the best passage last, next to the question.
 
         A passage's weight is that of each of its tokens, also while later passages are read: what has next
@@ -99,7 +112,9 @@ class SoftTokenReader(Reader):
             log_weights = relevance if log_weights is None else log_weights + relevance
         return self._read(vectors, log_weights)
 
-    def read_own(self, question: TokenStates, vectors: Tensor, rows: Tensor) -> OwnReading:
+    def read_own(
+        self, question: TokenStates, vectors: Float[Tensor, "M T D"], rows: Int[Tensor, " B"]
+    ) -> OwnReading:
         if self.relevance is None:
             # The LLM reads each passage once, however many questions ask about it.
             return OwnReading(self._read(vectors[:, None])[rows])
@@ -140,20 +155,32 @@ class SlotAttentionReader(Reader):
     def prefix_length(self, passages: int, slots: int) -> int:
         return self.modulation.prefix_tokens
 
-    def forward(self, question: TokenStates, vectors: Tensor, log_weights: Tensor | None) -> Prefix:
+    def forward(
+        self,
+        question: TokenStates,
+        vectors: Float[Tensor, "B k T D"],
+        log_weights: Float[Tensor, "B k"] | None,
+    ) -> Prefix:
         """A prefix of P tokens, whatever k."""
         return self.modulation(self.latent(question, vectors, log_weights))
 
-    def read_own(self, question: TokenStates, vectors: Tensor, rows: Tensor) -> OwnReading:
+    def read_own(
+        self, question: TokenStates, vectors: Float[Tensor, "M T D"], rows: Int[Tensor, " B"]
+    ) -> OwnReading:
         latent = self.latent(question, vectors[rows, None], None)
         return OwnReading(self.modulation(latent), latent)
 
-    def question_vectors(self, question: TokenStates) -> Tensor:
+    def question_vectors(self, question: TokenStates) -> Float[Tensor, "B P D"]:
         """The vectors (B, P, D) that attend to what is read."""
         salience = self.score(question.states)[..., 0]
         return self.pooling(question.raw, question.states, salience, question.mask)
 
-    def latent(self, question: TokenStates, vectors: Tensor, log_weights: Tensor | None) -> Tensor:
+    def latent(
+        self,
+        question: TokenStates,
+        vectors: Float[Tensor, "B k T D"],
+        log_weights: Float[Tensor, "B k"] | None,
+    ) -> Float[Tensor, "B P D"]:
         """What was read, (B, P, D), from passages (B, k, T, D) with log weights (B, k)."""
         if log_weights is not None:
             log_weights = log_weights.repeat_interleave(vectors.shape[2], dim=1)

@@ -8,6 +8,7 @@ count more than the rest.
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -39,16 +40,18 @@ class SlotRelevance(nn.Module):
         nn.init.zeros_(self.score.weight)
         nn.init.zeros_(self.score.bias)
 
-    def of_passages(self, question: TokenStates, vectors: Tensor) -> Tensor:
+    def of_passages(self, question: TokenStates, vectors: Float[Tensor, "B k T D"]) -> Float[Tensor, "B k T"]:
         """Logits (B, k, T) float32 of how relevant the slots of passages (B, k, T, D) are to B questions."""
         asked = self.question_vectors(question).repeat_interleave(vectors.shape[1], dim=0)
         return self(asked, vectors.flatten(0, 1)).unflatten(0, vectors.shape[:2])
 
-    def question_vectors(self, question: TokenStates) -> Tensor:
+    def question_vectors(self, question: TokenStates) -> Float[Tensor, "B S D"]:
         """Raw embeddings scaled by how much each token matters, (B, S, D); zero on padding."""
         return question.raw * (2 * self.importance(question.states).sigmoid()) * question.mask[..., None]
 
-    def forward(self, question: Tensor, vectors: Tensor) -> Tensor:
+    def forward(
+        self, question: Float[Tensor, "B S D"], vectors: Float[Tensor, "B T D"]
+    ) -> Float[Tensor, "B T"]:
         """Logits (B, T) float32 of how relevant slots (B, T, D) are to questions (B, S, D)."""
         tokens = question.any(-1).sum(1, keepdim=True).clamp_min(1)
         asked = self.question(question.sum(1) / tokens**0.5)
@@ -65,7 +68,7 @@ class _Block(nn.Module):
         self.around = nn.Conv1d(WIDTH, 2 * WIDTH, KERNEL, padding=dilation * (KERNEL // 2), dilation=dilation)
         self.leave = nn.Linear(2 * WIDTH, WIDTH)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "B T width"]) -> Float[Tensor, "B T width"]:
         around = self.around(self.norm(x).transpose(1, 2)).transpose(1, 2)
         return x + self.leave(F.gelu(around))
 

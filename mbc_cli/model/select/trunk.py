@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from jaxtyping import Float, Int, Num
 from torch import Tensor, nn
 
 from mbc_cli.errors import ModelError
@@ -24,9 +25,9 @@ _TYPES: dict[TextType, int] = {"document": 0, "question": 1}
 class TokenStates:
     """Texts as read: raw embeddings and states of their tokens, (B, S, D), and the mask (B, S)."""
 
-    raw: Tensor
-    states: Tensor
-    mask: Tensor
+    raw: Float[Tensor, "B S D"]
+    states: Float[Tensor, "B S D"]
+    mask: Num[Tensor, "B S"]
 
 
 class RawEmbeddings(nn.Module):
@@ -51,16 +52,16 @@ class RawEmbeddings(nn.Module):
             self.mean.copy_(table.mean(0))
             self.size.copy_((table - self.mean).square().mean().sqrt())
 
-    def forward(self, input_ids: Tensor) -> Tensor:
+    def forward(self, input_ids: Int[Tensor, "B S"]) -> Float[Tensor, "B S D"]:
         """Ids (B, S) -> normalised embeddings (B, S, D) float32."""
         centred = self.embed(input_ids) - self.mean
         return centred / centred.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-6)
 
-    def embed(self, input_ids: Tensor) -> Tensor:
+    def embed(self, input_ids: Int[Tensor, "B S"]) -> Float[Tensor, "B S D"]:
         """Ids (B, S) -> the LLM's own embeddings (B, S, D) float32, without a gradient."""
         return self._backbone[0].transformer.get_input_embeddings()(input_ids).detach().float()
 
-    def restore(self, normalised: Tensor) -> Tensor:
+    def restore(self, normalised: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows D"]:
         """The inverse up to each token's own length: unit root mean square -> the LLM's embedding space."""
         return normalised * self.size + self.mean
 
@@ -102,7 +103,9 @@ class BackboneTrunk(nn.Module):
         nn.init.normal_(self.types.weight, std=0.02)
         self.norm = nn.LayerNorm(backbone.shape.hidden_size)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, text_type: TextType) -> Tensor:
+    def forward(
+        self, input_ids: Int[Tensor, "B S"], attention_mask: Int[Tensor, "B S"], text_type: TextType
+    ) -> Float[Tensor, "B S D"]:
         """Ids and mask (B, S), padded on the right -> states (B, S, D) float32."""
         places = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
         kind = self.types.weight[_TYPES[text_type]]

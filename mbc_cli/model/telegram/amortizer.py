@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -45,7 +46,7 @@ class TelegramAmortizer(nn.Module):
         # Inverse document frequency of each token, in nats; equal until the training's documents are counted.
         self.register_buffer("rarity", torch.zeros(vocabulary))
 
-    def count(self, documents: list[Tensor]) -> None:
+    def count(self, documents: list[Int[Tensor, " _"]]) -> None:
         """Learn the rarity of tokens from the ids of the training's documents, each (S,) int64."""
         frequency = torch.zeros_like(self.rarity)
         for ids in documents:
@@ -53,7 +54,7 @@ class TelegramAmortizer(nn.Module):
         rarity = ((len(documents) + 1) / (frequency + 0.5)).log()
         self.rarity.copy_(rarity.clamp_min(0))
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> TelegramOutput:
+    def forward(self, input_ids: Int[Tensor, "B S"], attention_mask: Int[Tensor, "B S"]) -> TelegramOutput:
         """Ids and mask (B, S), padded on the right -> what is kept of them."""
         states = self.trunk(input_ids, attention_mask, "document")
         salience = self.score(states)[..., 0] + self.rarity_weight * (self.rarity[input_ids] - 5)
@@ -61,7 +62,13 @@ class TelegramAmortizer(nn.Module):
         wanted = (self.kept * lengths).ceil().long().clamp(1, self.slots)
         return TelegramOutput(self.keep(input_ids, attention_mask, salience, wanted), salience)
 
-    def keep(self, input_ids: Tensor, attention_mask: Tensor, salience: Tensor, wanted: Tensor) -> Tensor:
+    def keep(
+        self,
+        input_ids: Int[Tensor, "B S"],
+        attention_mask: Int[Tensor, "B S"],
+        salience: Float[Tensor, "B S"],
+        wanted: Int[Tensor, " B"],
+    ) -> Int[Tensor, "B T"]:
         """The ``wanted`` (B,) most salient tokens of each text, in order: codes (B, T), T the most wanted but
         at least the number of slots. Of equally salient tokens the earlier one is kept."""
         ranked = salience.detach().masked_fill(attention_mask == 0, -torch.inf)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -57,7 +58,9 @@ class TelegramMemoryModel(MemoryModel):
         """One code more than tokens: that of a slot which is not in use."""
         return self.amortizer.slots, 1, self.vocabulary.size + 1
 
-    def encode_passages(self, input_ids: Tensor, attention_mask: Tensor) -> EncodedPassages:
+    def encode_passages(
+        self, input_ids: Int[Tensor, "B S"], attention_mask: Int[Tensor, "B S"]
+    ) -> EncodedPassages:
         codes = self.amortizer(input_ids, attention_mask).codes[..., None]
         return EncodedPassages(codes, codes, None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from mbc_cli.model.llm.backbone import Backbone
@@ -29,7 +30,7 @@ class TelegramReader(nn.Module):
         """The most positions of the LLM that reading takes."""
         return passages * (1 + slots)
 
-    def forward(self, codes: Tensor) -> Prefix:
+    def forward(self, codes: Int[Tensor, "B k T"]) -> Prefix:
         """Telegrams (B, k, T) int64, best first -> a prefix, the best passage last, next to the question.
 
         Slots not in use take no position: each row's tokens are moved together and padded on the left.

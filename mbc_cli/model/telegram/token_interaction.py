@@ -16,6 +16,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -27,9 +28,9 @@ class TokenQuery:
     """Questions as what to look for: ids (B, S) int64, vectors (B, S, d) of unit length and weights (B, S),
     zero on padding."""
 
-    ids: Tensor
-    vectors: Tensor
-    weights: Tensor
+    ids: Int[Tensor, "B S"]
+    vectors: Float[Tensor, "B S d"]
+    weights: Float[Tensor, "B S"]
 
 
 class TokenInteraction(nn.Module):
@@ -51,14 +52,20 @@ class TokenInteraction(nn.Module):
         self.neighbour = nn.Parameter(torch.tensor(0.25))
         self.log_scale = nn.Parameter(torch.tensor(math.log(20.0)))
 
-    def encode(self, input_ids: Tensor, states: Tensor, mask: Tensor, rarity: Tensor) -> TokenQuery:
+    def encode(
+        self,
+        input_ids: Int[Tensor, "B S"],
+        states: Float[Tensor, "B S D"],
+        mask: Int[Tensor, "B S"],
+        rarity: Float[Tensor, " vocabulary"],
+    ) -> TokenQuery:
         """Question ids, mask (B, S) and trunk states (B, S, D), and the tokens' rarity (V,)."""
         raw = self._embeddings[0](input_ids)
         vectors = _unit(raw @ self.query + states @ self.query_context)
         weights = (rarity[input_ids] + 0.1) * self.weight(states)[..., 0].clamp(-4, 4).exp() * mask
         return TokenQuery(input_ids, vectors, weights / weights.sum(1, keepdim=True))
 
-    def score(self, query: TokenQuery, codes: Tensor) -> Tensor:
+    def score(self, query: TokenQuery, codes: Int[Tensor, "N T"]) -> Float[Tensor, "B N"]:
         """Scores (B, N) float32 of telegrams (N, T) int64; slots that hold V match nothing."""
         present, places = codes.unique(return_inverse=True)
         words = present[present < self.vocabulary]

@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -26,8 +27,8 @@ class WeightedVectors:
     on the attention's logits, it is as well the logarithm of any other weight.
     """
 
-    vectors: Tensor
-    log_counts: Tensor | None = None
+    vectors: Float[Tensor, "*each n D"]
+    log_counts: Float[Tensor, "*each n"] | None = None
 
     def __post_init__(self) -> None:
         if self.vectors.shape[-2] == 0:
@@ -50,7 +51,12 @@ class CrossAttention(nn.Module):
         """(banks, n, inner) -> (banks, heads, n, head_dimension), in float32."""
         return x.float().unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
-    def forward(self, x: Tensor, vectors: Tensor, log_counts: Tensor | None) -> Tensor:
+    def forward(
+        self,
+        x: Float[Tensor, "B T D"],
+        vectors: Float[Tensor, "*each n D"],
+        log_counts: Float[Tensor, "*each n"] | None,
+    ) -> Float[Tensor, "B T D"]:
         # Over one bank all questions' slots are rows of one long query, so keys and values exist once.
         rows, banks = (x.flatten(0, 1)[None], vectors[None]) if vectors.dim() == 2 else (x, vectors)
         query = self._split(self.to_q(rows))
@@ -75,7 +81,7 @@ class CrossAttentionBlock(nn.Module):
             nn.Linear(width, feed_forward), nn.GELU(), nn.Linear(feed_forward, width)
         )
 
-    def forward(self, x: Tensor, bank: WeightedVectors) -> Tensor:
+    def forward(self, x: Float[Tensor, "B T D"], bank: WeightedVectors) -> Float[Tensor, "B T D"]:
         x = x + self.attention(self.norm_query(x), self.norm_bank(bank.vectors), bank.log_counts)
         return x + self.feed_forward(self.norm_feed_forward(x))
 
@@ -90,7 +96,7 @@ class Aggregator(nn.Module):
             CrossAttentionBlock(width, heads, head_dimension, feed_forward) for _ in range(blocks)
         )
 
-    def forward(self, question: Tensor, bank: WeightedVectors) -> Tensor:
+    def forward(self, question: Float[Tensor, "B T D"], bank: WeightedVectors) -> Float[Tensor, "B T D"]:
         for block in self.blocks:
             question = block(question, bank)
         return question

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from mbc_cli.model.bank import Bank, Reading
@@ -47,7 +48,9 @@ class WholeBankMemoryModel(QuantizedMemoryModel):
         self.aggregator = aggregator
         self.modulation = modulation
 
-    def encode_questions(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def encode_questions(
+        self, input_ids: Int[Tensor, "B S"], attention_mask: Int[Tensor, "B S"]
+    ) -> Float[Tensor, "B T D"]:
         """Questions (B, S), padded on the right, as the slots (B, T, D) that attend to the bank."""
         return self.question_encoder(input_ids, attention_mask)
 
@@ -72,7 +75,7 @@ class WholeBankMemoryModel(QuantizedMemoryModel):
         decoded = [self.decode(passages).flatten(0, 1) for _, passages in bank.chunks()]
         return WeightedVectors(torch.cat(decoded)) if decoded else None
 
-    def attended_by_counts(self, counts: Tensor) -> WeightedVectors:
+    def attended_by_counts(self, counts: Int[Tensor, "T L K"]) -> WeightedVectors:
         """The bank whose codes occur ``counts`` (T, 1, K) times: at most T K vectors at any size.
 
         Raises ValueError for counts of another shape, or if all are zero.
@@ -95,7 +98,7 @@ class WholeBankMemoryModel(QuantizedMemoryModel):
     def _prefix_of(self, questions: TokenBatch, attended: WeightedVectors) -> Prefix:
         return self.prefix(self.encode_questions(questions.input_ids, questions.attention_mask), attended)
 
-    def prefix(self, question: Tensor, attended: WeightedVectors) -> Prefix:
+    def prefix(self, question: Float[Tensor, "B T D"], attended: WeightedVectors) -> Prefix:
         """What questions (B, T, D) read, as P tokens in every layer."""
         return self.modulation(self.aggregator(question, attended))
 

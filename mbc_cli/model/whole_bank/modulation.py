@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,7 +16,9 @@ from mbc_cli.model.per_slot import PerSlotLayerNorm, PerSlotLinear
 LatentOverflow = Literal["average", "truncate"]
 
 
-def spread_slots(latent: Tensor, slots: int, overflow: LatentOverflow = "average") -> Tensor:
+def spread_slots(
+    latent: Float[Tensor, "B T D"], slots: int, overflow: LatentOverflow = "average"
+) -> Float[Tensor, "B {slots} D"]:
     """Spread T latent vectors (B, T, D) over any number of prefix slots: (B, slots, D).
 
     Every vector is repeated, the first ``slots % T`` once more than the rest. With fewer slots than vectors
@@ -60,7 +63,7 @@ class Modulation(nn.Module):
             to_kv = nn.Identity() if fits else nn.Linear(width, shape.kv_width, bias=False)
         self.to_kv = to_kv
 
-    def forward(self, latent: Tensor) -> Prefix:
+    def forward(self, latent: Float[Tensor, "B T D"]) -> Prefix:
         """Latent (B, T, D) -> prefix (layers, 2, B, kv_heads, P, head_dim)."""
         x = spread_slots(latent, self.slots, self.overflow)
         x = self.to_kv(x + self.leave(F.gelu(self.enter(self.norm(x)))))

@@ -6,6 +6,7 @@ Documents and questions are read by two networks of this same form.
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import T5Config, T5Model
 
@@ -25,7 +26,7 @@ class SlotProjection(nn.Module):
         self.enter = PerSlotLinear(slots, inputs, outputs)
         self.leave = PerSlotLinear(slots, outputs, outputs)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "B T inputs"]) -> Float[Tensor, "B T outputs"]:
         return self.skip(x) + self.leave(torch.tanh(self.enter(self.norm(x))))
 
 
@@ -52,7 +53,9 @@ class T5SlotEncoder(nn.Module):
         """The T5's own configuration, enough to build it again without its weights."""
         return self.encoder.config
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def forward(
+        self, input_ids: Int[Tensor, "B S"], attention_mask: Int[Tensor, "B S"]
+    ) -> Float[Tensor, "B T outputs"]:
         """Ids and mask (B, S) -> (B, T, outputs)."""
         states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         decoded = self.decoder(
