@@ -14,6 +14,7 @@ import zarr
 from mbc_store import history
 from mbc_store.codes import code_statistics
 from mbc_store.columns import Recent
+from mbc_store.creation import create_repository
 from mbc_store.difference import Difference, difference
 from mbc_store.errors import FingerprintMismatch, StoreCorrupt, StoreExists, StoreReadOnly, StoreWarning
 from mbc_store.format import StoreConfig, create_arrays, new_attributes
@@ -76,7 +77,7 @@ class MemoryStore:
             group.update_attributes(new_attributes(config))
             return {"operation": "create", "counts": {}, "documents": 0, "passages": 0}
 
-        return cls(Repository.create(Location.parse(location), "create", fill))
+        return cls(create_repository(Location.parse(location), "create", fill))
 
     @classmethod
     def open_or_create(cls, location: Where, config: StoreConfig) -> MemoryStore:

@@ -1,4 +1,4 @@
-"""An Icechunk repository at a place: making and opening it, its head, and the one durable commit.
+"""An Icechunk repository at a place: opening it, its head, and the one durable commit.
 
 Icechunk writes new objects beside the old ones and then moves the branch. On a local disk its own commit is
 not safe between processes and syncs nothing, so here, under the writer lock: write all objects, sync, move
@@ -8,15 +8,12 @@ some unreferenced objects (collected later); after the move, the new head with a
 
 from __future__ import annotations
 
-import shutil
 import time
-import uuid
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import icechunk
@@ -26,24 +23,20 @@ from mbc_store.errors import (
     CLOCK_SIGNS,
     StoreConflict,
     StoreCorrupt,
-    StoreError,
-    StoreExists,
     StoreInUse,
     StoreNotFound,
     StoreWarning,
     translated,
 )
-from mbc_store.icechunk_files import EPOCH, FIRST_SNAPSHOT, REPOSITORY, SnapshotFile
+from mbc_store.icechunk_files import REPOSITORY, SnapshotFile
 from mbc_store.location import Location
-from mbc_store.locking import LOCK_FOLDER, LOCK_SECONDS, collector_lock
+from mbc_store.locking import LOCK_SECONDS, collector_lock
 
 BRANCH = "main"
 ATTEMPTS = 20
 PURGING = "purge-in-progress"
 """A branch that exists while a store on object storage is purged (``mbc_store.maintenance``)."""
 _PURGE_POLL_SECONDS = 0.5
-_CREATION_POLL_SECONDS = 0.1
-_UNFINISHED = "unfinished-"
 
 _DRAFT = "draft-in-progress"
 """A branch that exists while a snapshot is written that does not follow the newest one."""
@@ -72,7 +65,7 @@ class Repository:
         """Forget what Icechunk remembers of files that were changed behind its back."""
         self.icechunk = icechunk.Repository.open(self.location.storage())
 
-    # --- making and opening --------------------------------------------------------------------------
+    # --- opening -------------------------------------------------------------------------------------
 
     @classmethod
     def open(cls, location: Location) -> Repository:
@@ -110,28 +103,6 @@ class Repository:
                 "run `mbc memory repair`, which finds the newest commit",
             )
         return False
-
-    @classmethod
-    def create(
-        cls, location: Location, message: str, fill: Callable[[icechunk.Session], Metadata]
-    ) -> Repository:
-        """Make a repository whose first commit holds what ``fill`` writes. It is there and complete, or not
-        there: a local one is made under another name and renamed when it is synced, and where that fails no
-        folder made on the way is left.
-
-        Raises:
-            StoreExists: there is one already, or a folder with other things in it.
-            StoreCorrupt: there is one that has lost its head.
-            StoreError: nothing can be written there.
-        """
-        location.refuse_foreign_entries()
-        location.refuse_inside_store()
-        with translated(location):
-            if location.path is None:
-                return cls(_create_remote(location, message, fill), location)
-            with _new_folder(location, location.path):
-                _create_local(location, location.path, message, fill)
-                return cls(icechunk.Repository.open(location.storage()), location)
 
     # --- reading -------------------------------------------------------------------------------------
 
@@ -372,88 +343,3 @@ class Draft:
             file.write()
             self.repository.reopen()
         return snapshot_id
-
-
-def _create_local(
-    where: Location, root: Path, message: str, fill: Callable[[icechunk.Session], Metadata]
-) -> None:
-    if Repository.exists(where):
-        raise _exists(where)
-    for entry in root.iterdir():
-        if entry.name.startswith(_UNFINISHED):
-            shutil.rmtree(entry)
-        elif entry.name != LOCK_FOLDER:
-            raise StoreExists(f"{where} is not empty and not a store", "choose an empty or new folder")
-    unfinished = root / (_UNFINISHED + uuid.uuid4().hex)
-    try:
-        unfinished.mkdir()  # Icechunk ends in a panic where it cannot make the folder
-        icechunk.Repository.create(where.storage(unfinished.name))
-        # Long ago, since what follows must come after it by any clock.
-        file = SnapshotFile(unfinished / "snapshots" / FIRST_SNAPSHOT)
-        file.stamp(EPOCH)
-        file.write()
-        _first_commit(icechunk.Repository.open(where.storage(unfinished.name)), message, fill)
-        where.sync()
-        unfinished.rename(where.repository_path)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
-    where.sync()
-
-
-def _create_remote(
-    where: Location, message: str, fill: Callable[[icechunk.Session], Metadata]
-) -> icechunk.Repository:
-    for attempt in range(ATTEMPTS):
-        try:
-            if not icechunk.Repository.exists(where.storage()):
-                repository = icechunk.Repository.create(where.storage())
-            else:
-                # The empty repository of a creation that was cut short has no arrays yet.
-                repository = icechunk.Repository.open(where.storage())
-                if any("operation" in info.metadata for info in repository.ancestry(branch=BRANCH)):
-                    raise _exists(where)
-            _first_commit(repository, message, fill)
-            return repository
-        except (icechunk.IcechunkError, icechunk.ConflictError):
-            # Somebody else is making the same store, and one of both has to give way.
-            if attempt + 1 == ATTEMPTS or not icechunk.Repository.exists(where.storage()):
-                raise
-            time.sleep(_CREATION_POLL_SECONDS)
-    raise AssertionError("the last attempt returns or raises")
-
-
-def _first_commit(
-    repository: icechunk.Repository, message: str, fill: Callable[[icechunk.Session], Metadata]
-) -> None:
-    session = repository.writable_session(BRANCH)
-    session.commit(message, fill(session))
-
-
-def _exists(where: Location) -> StoreExists:
-    return StoreExists(f"there is a store at {where} already", "open it, or choose another place")
-
-
-@contextmanager
-def _new_folder(where: Location, folder: Path) -> Iterator[None]:
-    """Make the folder and hold its writer lock; on an error remove again what is empty and was not there."""
-    locks = folder / LOCK_FOLDER
-    new = [path for path in (locks, folder, *folder.parents) if not path.exists()]
-    try:
-        with where.exclusive():
-            try:
-                yield
-            except BaseException:
-                if locks in new:
-                    (locks / "writer.lock").unlink()
-                raise
-    except BaseException as error:
-        for path in new:
-            with suppress(OSError):
-                path.rmdir()
-        if isinstance(error, OSError):
-            raise StoreError(
-                f"no store can be created at {where}: {error.strerror or error} ({error.filename})",
-                "choose a folder that can be written",
-            ) from error
-        raise

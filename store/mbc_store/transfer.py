@@ -12,6 +12,7 @@ import icechunk
 from zarr.core.buffer import default_buffer_prototype
 
 from mbc_store.columns import Recent
+from mbc_store.creation import create_repository
 from mbc_store.errors import FingerprintMismatch, StoreError
 from mbc_store.format import StoreConfig
 from mbc_store.location import Location
@@ -59,7 +60,7 @@ def copy_snapshot(snapshot: Snapshot, destination: Location) -> None:
             "passages": snapshot.passage_count,
         }
 
-    Repository.create(destination, f"copy of {snapshot.id}", fill)
+    create_repository(destination, f"copy of {snapshot.id}", fill)
 
 
 def add_records(

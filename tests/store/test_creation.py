@@ -8,9 +8,9 @@ from typing import NoReturn
 import icechunk
 import pytest
 from mbc_store import MemoryStore, StoreError
+from mbc_store.creation import create_repository
 from mbc_store.errors import StoreExists
 from mbc_store.location import Location
-from mbc_store.repository import Repository
 
 from tests.support.store import SMALL
 
@@ -33,7 +33,7 @@ def test_a_creation_that_fails_leaves_no_folder_behind(tmp_path: Path) -> None:
         raise StoreError("no")
 
     with pytest.raises(StoreError, match="no"):
-        Repository.create(Location.parse(tmp_path / "deep" / "store"), "create", fill)
+        create_repository(Location.parse(tmp_path / "deep" / "store"), "create", fill)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -42,5 +42,5 @@ def test_a_creation_that_fails_in_an_empty_folder_leaves_it_empty(tmp_path: Path
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Repository.create(Location.parse(tmp_path), "create", fill)
+        create_repository(Location.parse(tmp_path), "create", fill)
     assert list(tmp_path.iterdir()) == []

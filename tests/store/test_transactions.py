@@ -117,7 +117,11 @@ def test_a_store_without_texts_keeps_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"id": ""}, "non-empty"),
+        ({"id": ""}, "empty"),
+        ({"id": " "}, "empty"),
+        ({"id": "\0"}, "control character"),
+        ({"id": "é\n\t"}, "control character"),
+        ({"id": "x" * 513}, "513 characters"),
         ({"codes": np.zeros((1, 2, 2), int)}, "shape"),
         ({"codes": np.zeros((0, 3, 2), int)}, "shape"),
         ({"codes": np.full((1, 3, 2), 32)}, "0 to 31"),
@@ -143,8 +147,8 @@ def test_a_record_that_does_not_fit_is_refused_with_its_reason(
     assert state_of(store) == {}
 
 
-@pytest.mark.parametrize("identifier", ["\0", "a/../../b", " ", "é\n\t", "x" * 5000, "🐘" * 300])
-def test_any_text_is_an_id(store: MemoryStore, identifier: str) -> None:
+@pytest.mark.parametrize("identifier", ["a/../../b", " a", "é\u2028", "x" * 512, "🐘" * 300])
+def test_any_text_without_control_characters_is_an_id(store: MemoryStore, identifier: str) -> None:
     upsert(store, make_record(identifier, 3), make_record("other", 4))
     assert state_of(store) == {identifier: 3, "other": 4}
     assert forget(store, identifier) == Counts(forgotten=1)
