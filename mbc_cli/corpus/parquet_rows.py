@@ -43,6 +43,8 @@ def group_rows(file: Any, number: int, stream: Any) -> Iterator[dict[str, Any] |
     Raises:
         BadRecord: the row group takes too much memory. Nothing was yielded then.
     """
+    if not file.metadata.row_group(number).num_rows:  # it may have no pages either
+        return
     unpacked = unpacked_bytes(stream, file.metadata.row_group(number), file.schema)
     # A value can be as long as a page, and a page can spell many such values in a few bytes.
     rows = max(1, min(ROWS_AT_ONCE, UNPACKED_BYTES // max(unpacked, 1)))

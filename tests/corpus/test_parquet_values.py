@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from mbc_cli.corpus.parquet_values import value_of
+from tests.corpus.test_readers import read
 
 FAR = 2**63 - 1
 
@@ -101,3 +104,9 @@ def test_text_that_is_no_utf8_is_the_one_error() -> None:
     spoilt = pa.array([b"\xff"]).view(pa.string())
     with pytest.raises(UnicodeDecodeError):
         value_of(spoilt[0])
+
+
+def test_a_file_without_rows_holds_no_documents(tmp_path: Path) -> None:
+    nothing = pa.array([], pa.string())
+    parquet.write_table(pa.table({"id": nothing, "text": nothing}), tmp_path / "d.parquet")
+    assert read(tmp_path / "d.parquet") == ([], [])
