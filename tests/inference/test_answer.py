@@ -11,7 +11,7 @@ from mbc_store import Snapshot
 from transformers import AutoModelForCausalLM
 
 from mbc_cli.corpus.documents import Document
-from mbc_cli.errors import MbcError
+from mbc_cli.errors import AdapterError, MbcError
 from mbc_cli.memory import Memory
 from tests.support.tiny_memories import numbered_documents
 
@@ -147,3 +147,9 @@ def test_answers_depend_on_what_is_in_the_bank(
     memory.encode(numbered_documents(3))
     other.encode([Document("x", "Storks are white."), Document("y", "Owls sleep.")])
     assert [a.text for a in memory.answer(QUESTIONS)] != [a.text for a in other.answer(QUESTIONS)]
+
+
+def test_a_number_of_passages_is_refused_where_none_are_ranked(memory: Memory) -> None:
+    memory.encode(numbered_documents(2))
+    with pytest.raises(AdapterError, match="top_k is 3, but this adapter reads the whole bank"):
+        memory.answer(QUESTIONS[:1], top_k=3)
