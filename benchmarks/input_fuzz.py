@@ -1,4 +1,4 @@
-"""Hostile documents and settings in number: `PYTHONPATH=. python benchmarks/input_fuzz.py --count 5000 --seed 7`.
+"""Hostile documents and settings in number: `PYTHONPATH=. python benchmarks/input_fuzz.py --count 5000`.
 
 Every file must be read or named; every mbc.yaml used or refused in words. Prints how many were which.
 """
