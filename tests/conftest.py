@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
 
 def pytest_configure() -> None:
-    # A shell starts background jobs (`nohup make test &`) with Ctrl-C ignored. Children inherit that, and
-    # some tests press Ctrl-C on theirs.
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # `nohup` ignores SIGHUP, and a shell starts background jobs with Ctrl-C ignored. Children inherit that,
+    # and some tests send these signals to theirs.
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

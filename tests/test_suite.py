@@ -10,17 +10,17 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml")]
-WITH_CONTROL_C_IGNORED = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"]
+AS_NOHUP_STARTS_IT = ["sh", "-c", "trap '' INT HUP; exec \"$@\"", "sh"]
 
 
-def test_the_processes_that_tests_start_mind_control_c() -> None:
-    ask = "import signal; assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN"
+def test_the_processes_that_tests_start_mind_signals() -> None:
+    ask = "from signal import *; assert SIG_IGN not in (getsignal(SIGINT), getsignal(SIGHUP))"
     subprocess.run([sys.executable, "-c", ask], check=True)
 
 
-def test_they_mind_it_when_the_suite_is_started_with_control_c_ignored() -> None:
-    test = f"{__file__}::{test_the_processes_that_tests_start_mind_control_c.__name__}"
-    command = [*WITH_CONTROL_C_IGNORED, *PYTEST, test]
+def test_they_mind_them_when_the_suite_runs_under_nohup_in_the_background() -> None:
+    test = f"{__file__}::{test_the_processes_that_tests_start_mind_signals.__name__}"
+    command = [*AS_NOHUP_STARTS_IT, *PYTEST, test]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
