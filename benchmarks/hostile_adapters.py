@@ -105,7 +105,7 @@ def try_one(
 
 def everything_but(root: Path, left_out: Path) -> dict[str, bytes]:
     """All files below ``root``, but for those of the adapter and of what the commands may write."""
-    own = (left_out, root / "configuration", root / "told")
+    own = (left_out, root / "configuration", root / "told", *(root.glob("*.mbc/locks/readers")))
     files = (path for path in root.rglob("*") if path.is_file() and not path.is_symlink())
     return {str(path): path.read_bytes() for path in files if not any(path.is_relative_to(it) for it in own)}
 

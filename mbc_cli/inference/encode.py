@@ -203,6 +203,11 @@ class _SeenIds:
 
     def counting(self, documents: Iterable[Document]) -> Iterator[Document]:
         for document in documents:
+            if not isinstance(document, Document):
+                raise UsageError(
+                    f"a document is of type {type(document).__name__}",
+                    "give Document(id=..., text=...) for each",
+                )
             digest = hash(document.id)
             self.again += digest in self._seen
             self._seen.add(digest)
@@ -213,10 +218,6 @@ def _chunks(documents: Iterable[Document], size: int) -> Iterator[list[Document]
     chunk: dict[str, Document] = {}
     characters = 0
     for document in documents:
-        if not isinstance(document, Document):
-            raise UsageError(
-                f"a document is of type {type(document).__name__}", "give Document(id=..., text=...) for each"
-            )
         chunk[document.id] = document
         characters += len(document.text) + len(repr(document.metadata))
         if len(chunk) >= size or characters >= CHUNK_CHARACTERS:

@@ -223,6 +223,7 @@ KNOWN: dict[str, Change] = {
     "tokenizer's settings are a list": text(TOKENIZER_CONFIG, "[]"),
     "tokenizer of code": code_in(TOKENIZER_CONFIG, tokenizer_class="Evil"),
     "tokenizer of a known kind with code": code_in(TOKENIZER_CONFIG),
+    "tokenizer of textless length": set_value(TOKENIZER_CONFIG, ("model_max_length",), []),
     "tokenizer lies above": set_value(
         TOKENIZER_CONFIG, ("tokenizer_file",), "../../../outside/base/tokenizer.json"
     ),

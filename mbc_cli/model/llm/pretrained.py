@@ -129,6 +129,9 @@ def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenize
         # Where the files are missing, transformers makes one that knows no text, and says nothing.
         if len(tokenizer) - len(tokenizer.added_tokens_decoder) < 2:
             raise UntrustedFileError("its vocabulary is empty")
+        # Some settings are looked at only in use.
+        tokenizer(["A text."], truncation=True, max_length=8)
+        tokenizer.decode(tokenizer(["A text."])["input_ids"][0], skip_special_tokens=True)
         return tokenizer
 
 
