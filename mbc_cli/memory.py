@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Unpack
 
-from mbc_store import MemoryStore, StoreConfig, StoreNotFound
+from mbc_store import MemoryStore, StoreConfig, StoreNotFound, Where
 
 from mbc_cli.corpus.documents import Document
 from mbc_cli.errors import UsageError
@@ -255,7 +255,7 @@ class Memory(StoredDocuments):
         top_k: int | None = None,
         since: Time | None = None,
         until: Time | None = None,
-        where: Mapping[str, str] | None = None,
+        where: Where | None = None,
         threshold: float | None = None,
         require_memory: bool = False,
         batch_size: int = 16,
@@ -265,7 +265,8 @@ class Memory(StoredDocuments):
         Args:
             top_k: passages read per question, for adapters that select; None is the adapter's own number.
             since, until: read only documents with ``since <= timestamp < until``.
-            where: read only documents with this metadata.
+            where: read only documents that meet these conditions on their metadata: ``{"year": 2021}``, or
+                ``["year>=2021", "source!=blog"]`` (docs/filters.md).
             threshold: read the memory where the probability that it speaks to the question is at least this;
                 0 is always. None is the adapter's own, or always if it is not calibrated.
             require_memory: abstain where the memory does not speak to the question. Otherwise the LLM
@@ -292,7 +293,7 @@ class Memory(StoredDocuments):
         top_k: int | None = None,
         since: Time | None = None,
         until: Time | None = None,
-        where: Mapping[str, str] | None = None,
+        where: Where | None = None,
         threshold: float | None = None,
         require_memory: bool = False,
     ) -> AnswerStream:
@@ -333,7 +334,7 @@ class Memory(StoredDocuments):
         top_k: int = 5,
         since: Time | None = None,
         until: Time | None = None,
-        where: Mapping[str, str] | None = None,
+        where: Where | None = None,
         batch_size: int = 16,
     ) -> list[tuple[Source, ...]]:
         """The passages that speak most to each question, best first; arguments as for :meth:`answer`.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import RLock
 from typing import Self
 
-from mbc_store import Commit, MemoryStore, StoredDocument, StoreInfo
+from mbc_store import Commit, MemoryStore, StoredDocument, StoreInfo, Where
 from mbc_store.history import Rollback
 from mbc_store.maintenance import Compacted
 
@@ -81,9 +81,9 @@ class StoredDocuments:
             return snapshot.document_count
 
     def documents(
-        self, *, since: Time | None = None, until: Time | None = None, where: Mapping[str, str] | None = None
+        self, *, since: Time | None = None, until: Time | None = None, where: Where | None = None
     ) -> Iterator[StoredDocument]:
-        """The documents with ``since <= timestamp < until`` and the metadata ``where``, oldest first.
+        """The documents with ``since <= timestamp < until`` that meet the conditions ``where``, oldest first.
 
         Raises:
             UsageError: a time is none.
@@ -100,7 +100,7 @@ class StoredDocuments:
         *,
         since: Time | None = None,
         until: Time | None = None,
-        where: Mapping[str, str] | None = None,
+        where: Where | None = None,
         dry_run: bool = False,
     ) -> Forgotten:
         """Forget documents by their ids, or those that :meth:`documents` finds: they are never read again.

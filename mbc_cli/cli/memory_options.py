@@ -20,7 +20,11 @@ Since = Annotated[
 Until = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Documents before this time.")]
 WhereOption = Annotated[
     list[str] | None,
-    typer.Option("--where", metavar="KEY=VALUE", help="Documents with this metadata. Repeatable."),
+    typer.Option(
+        "--where",
+        metavar="CONDITION",
+        help="Documents of this metadata: KEY=VALUE, or != < <= > >= ~ (contains). Repeatable: all hold.",
+    ),
 ]
 At = Annotated[
     str | None,
@@ -29,17 +33,6 @@ At = Annotated[
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _LONGEST = 365_000 * 86_400  # seconds
-
-
-def conditions(values: Sequence[str] | None) -> dict[str, str]:
-    """``key=value`` options as a mapping."""
-    parsed = {}
-    for value in values or ():
-        key, separator, wanted = value.partition("=")
-        if not separator or not key:
-            raise UsageError(f"--where received {value!r}; accepted: key=value")
-        parsed[key] = wanted
-    return parsed
 
 
 def age(option: str, value: str) -> timedelta:

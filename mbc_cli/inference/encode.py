@@ -195,7 +195,7 @@ def mean_quantization_error(
 
 
 class _SeenIds:
-    """Counts the ids that come again."""
+    """Counts the ids that come again, and lets nothing through but documents."""
 
     def __init__(self) -> None:
         self._seen: set[int] = set()  # hashes: one chance in thirty million of a clash among a million ids

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
+
+from mbc_store.conditions import Condition, Where, conditions
+from mbc_store.errors import StoreError
 
 from mbc_cli.corpus.times import time_bound
 from mbc_cli.errors import UsageError
@@ -15,29 +18,34 @@ Time = str | date
 
 @dataclass(frozen=True, slots=True)
 class MemoryFilter:
-    """Documents with ``since <= timestamp < until`` and all of ``where``'s metadata; the empty one is all.
+    """Documents with ``since <= timestamp < until`` that meet all conditions; the empty one is all.
 
     Times are microseconds since the Unix epoch, UTC.
     """
 
     since: int | None = None
     until: int | None = None
-    where: Mapping[str, str] = field(default_factory=dict)
+    where: tuple[Condition, ...] = ()
 
     @classmethod
     def of(
-        cls, since: Time | None = None, until: Time | None = None, where: Mapping[str, str] | None = None
+        cls, since: Time | None = None, until: Time | None = None, where: Where | None = None
     ) -> MemoryFilter:
         """The filter of times and metadata as callers give them.
 
         Raises:
-            UsageError: a time is none, or ``where`` is no mapping.
+            UsageError: a time is none, or a condition is none.
         """
-        if where is not None and not isinstance(where, Mapping):
+        if where is not None and (isinstance(where, str) or not isinstance(where, Mapping | Sequence)):
             raise UsageError(
-                f"where is of type {type(where).__name__}; accepted: a mapping of metadata to values"
+                f"where is of type {type(where).__name__}; accepted: a mapping of metadata to values, or "
+                "a list of conditions such as 'year>=2021'"
             )
-        return cls(time_bound("since", since), time_bound("until", until), where or {})
+        try:
+            wanted = conditions(where)
+        except StoreError as failure:
+            raise UsageError(failure.message, failure.hint) from None
+        return cls(time_bound("since", since), time_bound("until", until), wanted)
 
     @property
     def is_empty(self) -> bool:

@@ -9,6 +9,7 @@ import of zarr and icechunk.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mbc_store.conditions import Condition, Where
 from mbc_store.errors import (
     FingerprintMismatch,
     InvalidRecord,
@@ -48,6 +49,7 @@ _HOMES = {
 
 __all__ = [
     "Commit",
+    "Condition",
     "Counts",
     "DocumentRecord",
     "FingerprintMismatch",
@@ -71,6 +73,7 @@ __all__ = [
     "StoredDocument",
     "StoredPassage",
     "Transaction",
+    "Where",
 ]
 
 

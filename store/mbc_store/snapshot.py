@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Self
@@ -12,6 +12,7 @@ import numpy as np
 
 from mbc_store.codes import count_codes, passages_in
 from mbc_store.columns import Columns
+from mbc_store.conditions import Where
 from mbc_store.errors import StoreCorrupt, StoreNotFound
 from mbc_store.filters import matching_documents
 from mbc_store.format import NO_TIMESTAMP
@@ -124,15 +125,15 @@ class Snapshot:
         self,
         since: datetime | int | None = None,
         until: datetime | int | None = None,
-        where: Mapping[str, str] | None = None,
+        where: Where | None = None,
     ) -> np.ndarray:
         """(rows,) bool: living passages of the documents that match.
 
         Args:
             since: first timestamp wanted (datetime, or microseconds since 1970 UTC).
             until: first timestamp no longer wanted. Documents without a timestamp match neither bound.
-            where: metadata that must all be equal. Values compare as text (``2`` and ``"2"`` are equal);
-                a list matches if it contains the value; a dotted key looks into nested objects.
+            where: conditions on metadata that must all hold (``mbc_store.conditions``). A key that no
+                document has is warned of.
         """
         alive = self.alive()
         if since is None and until is None and not where:
@@ -149,7 +150,7 @@ class Snapshot:
         self,
         since: datetime | int | None = None,
         until: datetime | int | None = None,
-        where: Mapping[str, str] | None = None,
+        where: Where | None = None,
     ) -> list[str]:
         """Ids of the living documents that match (as in ``row_mask``), oldest first."""
         chosen = matching_documents(self.columns, since, until, where)
@@ -162,7 +163,7 @@ class Snapshot:
         self,
         since: datetime | int | None = None,
         until: datetime | int | None = None,
-        where: Mapping[str, str] | None = None,
+        where: Where | None = None,
     ) -> Iterator[StoredDocument]:
         """Living documents that match (as in ``row_mask``), oldest first, in bounded memory."""
         chosen = matching_documents(self.columns, since, until, where)

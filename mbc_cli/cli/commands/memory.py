@@ -11,7 +11,7 @@ import typer
 
 from mbc_cli.cli import output
 from mbc_cli.cli.commands import memory_changes, memory_forget, memory_repair
-from mbc_cli.cli.memory_options import At, Since, Until, WhereOption, conditions, valid_ids
+from mbc_cli.cli.memory_options import At, Since, Until, WhereOption, valid_ids
 from mbc_cli.cli.options import DEFAULT_STORE, Adapter, Json, Store, count
 from mbc_cli.errors import AdapterError, ExitCode
 
@@ -104,7 +104,7 @@ def list_documents(
     from mbc_cli.stored_documents import StoredDocuments
 
     stored = StoredDocuments(MemoryStore.open(store, at=at))
-    found = stored.documents(since=since, until=until, where=conditions(where))
+    found = stored.documents(since=since, until=until, where=where)
     chosen = islice(found, offset, None if limit is None else offset + limit)
     if json:
         for document in chosen:

@@ -9,7 +9,7 @@ import typer
 
 from mbc_cli.cli import output
 from mbc_cli.cli.commands.memory_changes import write_result
-from mbc_cli.cli.memory_options import DryRun, Since, Until, WhereOption, Yes, conditions, valid_ids
+from mbc_cli.cli.memory_options import DryRun, Since, Until, WhereOption, Yes, valid_ids
 from mbc_cli.cli.options import DEFAULT_STORE, Delimiter, InputFormat, Json, Store
 from mbc_cli.corpus.choices import Format
 from mbc_cli.errors import ExitCode, InputError, UsageError
@@ -59,7 +59,7 @@ def forget(
     if ids_from is not None:
         named = [*(named or []), *_read_ids(ids_from, format, delimiter)]
     stored = StoredDocuments(MemoryStore.open(store))
-    found = stored.forget(named, since=since, until=until, where=conditions(where), dry_run=True)
+    found = stored.forget(named, since=since, until=until, where=where, dry_run=True)
     if found.missing and not ignore_missing:
         _name_missing(found.missing, store)
     forgotten = 0

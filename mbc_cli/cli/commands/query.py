@@ -11,7 +11,7 @@ import typer
 
 from mbc_cli.cli import output
 from mbc_cli.cli.bad_input_report import counted_bad_inputs, exit_if_skipped
-from mbc_cli.cli.memory_options import At, Since, Until, WhereOption, conditions
+from mbc_cli.cli.memory_options import At, Since, Until, WhereOption
 from mbc_cli.cli.options import (
     DEFAULT_STORE,
     Adapter,
@@ -107,7 +107,7 @@ def query(
 
       mbc query - --json < questions.txt | jq .answer
 
-      mbc query "Who is the mayor?" --since 2026-05-01 --where source=gazette --require-memory
+      mbc query "Who is the mayor?" --since 2026-05-01 --where source=gazette --where "page<=3"
     """
     from mbc_store import MemoryStore
 
@@ -115,11 +115,11 @@ def query(
 
     if stream and json:
         raise UsageError("--stream shows text and --json writes JSON", "leave one of them out")
-    choice = _Choice(top_k, since, until, conditions(where), threshold, require_memory)
+    choice = _Choice(top_k, since, until, where, threshold, require_memory)
     bad = counted_bad_inputs(on_error)
     asked = _from_stdin(bad, format, delimiter) if questions == ["-"] else _from_arguments(questions)
-    # Wrong times and paths are told before torch is imported, which takes seconds.
-    MemoryFilter.of(choice.since, choice.until)
+    # Wrong conditions, times and paths are told before torch is imported, which takes seconds.
+    MemoryFilter.of(choice.since, choice.until, choice.where)
     opened = MemoryStore.open(store, at=at)
 
     from mbc_cli.memory import Memory
@@ -164,7 +164,7 @@ class _Choice:
     top_k: int | None
     since: str | None
     until: str | None
-    where: dict[str, str]
+    where: list[str] | None
     threshold: float | None
     require_memory: bool
 
