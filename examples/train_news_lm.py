@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from mbc_cli.batching import batched
 from mbc_cli.news.generator import NewsItem, generate_news
 from mbc_cli.news.names import Vocabulary
 
@@ -247,7 +248,7 @@ def train(
             block = order[position : position + BATCH * BUCKET]
             block.sort(key=lambda number: len(training[number].document))
             position += len(block)
-            groups = [block[first : first + BATCH] for first in range(0, len(block), BATCH)]
+            groups = [list(group) for group in batched(block, BATCH)]
             rng.shuffle(groups)
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * rate_at(step, arguments.steps)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mbc_cli.batching import batched
 from tests.support.fuzzed_inputs import FuzzedMemory, fuzzed_inputs
 
 
@@ -15,7 +16,7 @@ def test_fuzzed_files_leave_exactly_the_documents_that_could_be_read(
 ) -> None:
     memory = FuzzedMemory(tmp_path, adapter_directory)
     for files in fuzzed_inputs(60):
-        for first in range(0, len(files), 20):
-            memory.feed(files[first : first + 20])
+        for some in batched(files, 20):
+            memory.feed(some)
     assert memory.expected
     assert memory.skipped

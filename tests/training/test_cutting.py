@@ -13,11 +13,12 @@ from mbc_cli.memory import Memory
 from mbc_cli.model.config import MemoryConfig
 from mbc_cli.model.tokenizers import TokenBatch, Tokenizers
 from mbc_cli.training.adapt import adapt
-from tests.support.tiny_models import memory_config, select_config
+from tests.support.tiny_models import memory_config, select_config, telegram_config
 from tests.support.training import tiny_training
 
 AMORTIZERS: dict[str, Any] = {
     "t5": (memory_config, {}),
+    "telegram": (telegram_config, {}),
     "backbone-tokens": (select_config, {}),
     "backbone-slots": (
         select_config,
