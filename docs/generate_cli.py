@@ -23,6 +23,15 @@ is respected. `mbc --install-completion` sets up completion for your shell.
 
 {EXIT_CODES} Where the reader of a pipe goes away, mbc ends quietly with 141, as other programs do.
 
+With `--json` an error is one line of JSON on stderr, wrong usage included:
+
+```json
+{{"error": {{"kind": "store-not-found", "message": "there is no store at news.mbc", "hint": "...", "exit_code": 1}}}}
+```
+
+`kind` is a word that programs may rely on ([python-api.md](python-api.md) lists them), `hint` the way out or
+null. Notes and warnings stay text; `--quiet` leaves them out.
+
 ## Settings
 
 An option's value comes from its flag, else from an `MBC_` variable, else from a YAML file, else from its

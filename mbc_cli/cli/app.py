@@ -128,11 +128,14 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     Raises:
         SystemExit: always, with its exit code.
     """
+    given = sys.argv[1:] if arguments is None else arguments
     output.tolerate_any_text()
+    # Wrong usage is found before any option has a value.
+    output.write_errors_as_json("--json" in given[: given.index("--") if "--" in given else None])
     reporting.listen(output)
     warnings.showwarning = lambda message, *_, **__: output.warn(str(message))
     try:
-        _refuse_credentials(sys.argv[1:] if arguments is None else arguments)
+        _refuse_credentials(given)
         # Not in Typer's standalone mode, which shows errors in boxes of its own.
         code = build_command().main(args=arguments, prog_name="mbc", standalone_mode=False)
         if code == ExitCode.INTERRUPTED:  # Typer's answer to a KeyboardInterrupt

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mbc_cli.cli import output
 from mbc_cli.corpus import choices
 from mbc_cli.model.base_quantize import Quantize as QuantizeKind
 
@@ -15,6 +16,11 @@ MOST = 2**31 - 1  # beyond, each library fails in a way of its own
 def count(name: str, help: str, *, least: int = 1) -> Any:
     """An option that is a number of something."""
     return typer.Option(name, min=least, max=MOST, help=help)
+
+
+def _errors_follow(wanted: bool) -> bool:
+    output.write_errors_as_json(wanted)
+    return wanted
 
 
 Store = Annotated[
@@ -49,7 +55,12 @@ Quantize = Annotated[
     typer.Option("--quantize", help="Load the LLM in 4 (nf4) or 8 bits (int8); needs bitsandbytes."),
 ]
 BatchSize = Annotated[int, count("--batch-size", "Texts per forward pass.")]
-Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout instead of text.")]
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json", help="Write JSON to stdout instead of text, and errors to stderr.", callback=_errors_follow
+    ),
+]
 OnError = Annotated[
     choices.OnError,
     typer.Option(

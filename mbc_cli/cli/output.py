@@ -46,6 +46,7 @@ class ClosedPipe(Exception):
 
 
 _verbosity = Verbosity.NORMAL
+_errors_as_json = False
 
 
 def set_verbosity(level: Verbosity) -> None:
@@ -57,6 +58,12 @@ def set_verbosity(level: Verbosity) -> None:
 def is_verbose() -> bool:
     """Whether ``--verbose`` was given."""
     return _verbosity is Verbosity.VERBOSE
+
+
+def write_errors_as_json(wanted: bool) -> None:
+    """Set whether errors are one line of JSON from now on, in this process, or lines for people."""
+    global _errors_as_json
+    _errors_as_json = wanted
 
 
 def stdin_is_terminal() -> bool:
@@ -100,9 +107,13 @@ def _write(text: str) -> None:
 
 def write_json(value: Any) -> None:
     """Write one value as one line of JSON. Numbers that JSON does not know (NaN) become null."""
-    utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    _write(_json_line(value, sys.stdout))
+
+
+def _json_line(value: Any, stream: TextIO) -> str:
+    utf8 = (stream.encoding or "").lower().replace("-", "") == "utf8"
     text = json.dumps(_plain(value), ensure_ascii=not utf8, allow_nan=False)
-    _write(_UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n"
 
 
 def write_table(
@@ -176,7 +187,13 @@ def warn(message: str) -> None:
 
 
 def error(failure: MbcError) -> None:
-    """Say what failed and the way out, even under ``--quiet``."""
+    """Say what failed and the way out, even under ``--quiet``; with ``--json`` as one line of JSON."""
+    if _errors_as_json:
+        fields = {"kind": failure.kind, "message": failure.message, "hint": failure.hint}
+        line = _json_line({"error": fields | {"exit_code": int(failure.exit_code)}}, sys.stderr)
+        with suppress(OSError, ValueError):
+            _write_flushed(sys.stderr, line)
+        return
     _say("error: ", "bold red", failure.message)
     if failure.hint:
         _say("hint: ", "cyan", failure.hint)
