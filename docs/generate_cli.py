@@ -26,7 +26,7 @@ is respected. `mbc --install-completion` sets up completion for your shell.
 With `--json` an error is one line of JSON on stderr, wrong usage included:
 
 ```json
-{{"error": {{"kind": "store-not-found", "message": "there is no store at news.mbc", "hint": "...", "exit_code": 1}}}}
+{{"error": {{"kind": "store-not-found", "message": "no store at a.mbc", "hint": null, "exit_code": 1}}}}
 ```
 
 `kind` is a word that programs may rely on ([python-api.md](python-api.md) lists them), `hint` the way out or
