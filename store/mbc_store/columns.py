@@ -163,6 +163,20 @@ class Columns:
                 return keys[:position]
         return keys
 
+    def check_extent(self) -> None:
+        """Raise StoreCorrupt where the header claims more than is stored: whoever reads all takes memory by
+        its claim."""
+        for paths in (("passages/codes", "passages/location"), ("documents/id", "documents/first_row")):
+            rows = self.rows_of(paths[0])
+            last = [
+                self._storage_key((path, (rows - 1) // self.specs[path].rows_per_chunk)) for path in paths
+            ]
+            with translated(self._location):
+                if rows and not any(wait(_all(self._size(key) for key in last))):
+                    raise self._damaged(
+                        f"the header claims {rows} {paths[0].partition('/')[0]}, there are fewer"
+                    )
+
     async def _size(self, storage_key: str) -> int:
         try:
             return await self._store.getsize(storage_key)

@@ -53,20 +53,22 @@ def _create_local(where: Location, root: Path, message: str, fill: Fill) -> None
             shutil.rmtree(entry)
         elif entry.name != LOCK_FOLDER:
             raise StoreExists(f"{where} is not empty and not a store", "choose an empty or new folder")
-    unfinished = root / (_UNFINISHED + uuid.uuid4().hex)
+    unfinished = Location.parse(root / (_UNFINISHED + uuid.uuid4().hex))
+    folder = unfinished.repository_path
     try:
-        unfinished.mkdir()  # Icechunk ends in a panic where it cannot make the folder
-        icechunk.Repository.create(where.storage(unfinished.name))
+        folder.mkdir(parents=True)  # Icechunk ends in a panic where it cannot make the folder
+        icechunk.Repository.create(unfinished.storage())
         # Long ago, since what follows must come after it by any clock.
-        file = SnapshotFile(unfinished / "snapshots" / FIRST_SNAPSHOT)
-        file.stamp(EPOCH)
-        file.write()
-        _first_commit(icechunk.Repository.open(where.storage(unfinished.name)), message, fill)
+        first = SnapshotFile(folder / "snapshots" / FIRST_SNAPSHOT)
+        first.stamp(EPOCH)
+        first.write()
+        repository = Repository(icechunk.Repository.open(unfinished.storage()), unfinished)
+        with repository.draft() as draft:
+            repository.replace_head(draft, draft.parent, message, fill(draft.session))
         where.sync()
-        unfinished.rename(where.repository_path)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
+        folder.rename(where.repository_path)
+    finally:
+        shutil.rmtree(folder.parent, ignore_errors=True)
     where.sync()
 
 
@@ -80,7 +82,8 @@ def _create_remote(where: Location, message: str, fill: Fill) -> icechunk.Reposi
                 repository = icechunk.Repository.open(where.storage())
                 if any("operation" in info.metadata for info in repository.ancestry(branch=BRANCH)):
                     raise _exists(where)
-            _first_commit(repository, message, fill)
+            session = repository.writable_session(BRANCH)
+            session.commit(message, fill(session))
             return repository
         except (icechunk.IcechunkError, icechunk.ConflictError):
             # Somebody else is making the same store, and one of both has to give way.
@@ -88,11 +91,6 @@ def _create_remote(where: Location, message: str, fill: Fill) -> icechunk.Reposi
                 raise
             time.sleep(_POLL_SECONDS)
     raise AssertionError("the last attempt returns or raises")
-
-
-def _first_commit(repository: icechunk.Repository, message: str, fill: Fill) -> None:
-    session = repository.writable_session(BRANCH)
-    session.commit(message, fill(session))
 
 
 def _exists(where: Location) -> StoreExists:

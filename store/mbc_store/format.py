@@ -43,6 +43,7 @@ _SMALLEST_CAPACITY = 65536
 ZSTD_LEVEL = 5
 PCO_LEVEL = 4
 UNORDERED_LEVEL = 8
+MOST_ROWS = 2**40
 MOST_FIELDS, MOST_COUNTS = 2**16, 2**26
 """Codes of a passage, and counts of codes: a chunk of either is held in memory."""
 # UTF-8 bytes in a chunk: what is claimed is compared with this before memory is taken for it.
@@ -165,7 +166,7 @@ class Lengths:
     def __post_init__(self) -> None:
         if not all(map(_is_integer, (self.rows, self.documents, self.alive))):
             raise StoreError(f"lengths are whole numbers, not {self}")
-        if not 0 <= self.alive <= self.documents <= self.rows:
+        if not 0 <= self.alive <= self.documents <= self.rows <= MOST_ROWS:
             raise StoreError(f"impossible {self}")
 
     def attributes(self) -> dict[str, Any]:

@@ -39,10 +39,11 @@ def commits(repository: Repository) -> Iterator[Commit]:
         tags.setdefault(snapshot_id, []).append(name)
     for info in repository.ancestry():
         if "operation" in info.metadata:
-            yield _commit(info, tuple(tags.get(info.id, ())))
+            yield commit_of(info, tuple(tags.get(info.id, ())))
 
 
-def _commit(info: icechunk.SnapshotInfo, tags: tuple[str, ...]) -> Commit:
+def commit_of(info: icechunk.SnapshotInfo, tags: tuple[str, ...] = ()) -> Commit:
+    """What a snapshot says of itself. Raises StoreCorrupt where no commit says that."""
     metadata = info.metadata
     try:
         mean_error = metadata.get("quantization_error")

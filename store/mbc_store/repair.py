@@ -18,7 +18,7 @@ from mbc_store.columns import Columns
 from mbc_store.compaction import Salvage, read_blocks, read_texts
 from mbc_store.errors import StoreCorrupt, StoreError, StoreNotFound, translated
 from mbc_store.expiry import let_go
-from mbc_store.history import commits
+from mbc_store.history import commit_of, commits
 from mbc_store.icechunk_files import FIRST_SNAPSHOT
 from mbc_store.id_index import IdIndex
 from mbc_store.location import Location
@@ -31,6 +31,9 @@ ANCESTORS = 100
 RESTORE = "restore it from a copy or an export"
 RENUMBERING = ("compact", "repair", "create")
 """Operations after which documents have other numbers than before."""
+
+MOST_DOCUMENTS = 2**32
+"""Numbers of documents have four bytes in the index."""
 
 Action = Literal["none", "rewrite", "restore", "cut"]
 
@@ -225,7 +228,8 @@ class _Since:
             with suppress(StoreError):
                 for info in repository.ancestry(head):
                     self._commits.append(info)
-        self.documents = int(self._commits[0].metadata.get("documents", 0)) if self._commits else None
+        documents = self._commits[0].metadata.get("documents") if self._commits else None
+        self.documents = documents if isinstance(documents, int) else None
 
     def _after(self, snapshot_id: str) -> list[icechunk.SnapshotInfo] | None:
         """Commits after a snapshot, oldest first."""
@@ -237,10 +241,13 @@ class _Since:
         after = self._after(snapshot_id)
         if after is None:
             return None
-        of = [info.metadata.get("counts", {}) for info in after]
+        try:
+            done = [commit_of(info).counts for info in after]
+        except StoreCorrupt:
+            return None
         return Counts(
-            replaced=sum(counts.get("replaced", 0) for counts in of),
-            forgotten=sum(counts.get("forgotten", 0) for counts in of),
+            replaced=sum(counts.replaced for counts in done),
+            forgotten=sum(counts.forgotten for counts in done),
         )
 
     def forgotten(self, snapshot_id: str) -> frozenset[int]:
@@ -249,8 +256,10 @@ class _Since:
         for info in self._after(snapshot_id) or []:
             if info.metadata.get("operation") in RENUMBERING:
                 break
-            for first, stop in info.metadata.get("forgotten", []):
-                numbers.update(range(first, stop))
+            # What is no list of ranges was written by no store; then it is not known which they are.
+            with suppress(TypeError, ValueError):
+                for first, stop in info.metadata.get("forgotten", []):
+                    numbers.update(range(first, min(stop, MOST_DOCUMENTS)))
         return frozenset(numbers)
 
 

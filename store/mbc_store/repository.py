@@ -59,7 +59,7 @@ class Repository:
     def __init__(self, opened: icechunk.Repository, location: Location) -> None:
         self.icechunk = opened
         self.location = location
-        self._clock_was_told = False
+        self._told: set[str] = set()
 
     def reopen(self) -> None:
         """Forget what Icechunk remembers of files that were changed behind its back."""
@@ -204,7 +204,12 @@ class Repository:
         stamp = None
         if root is not None and (newest := self.committed_at(follows)) >= datetime.now(UTC):
             stamp = newest + _MICROSECOND
-            self._tell_clock(newest)
+            behind = (newest - datetime.now(UTC)).total_seconds()
+            self.tell_once(
+                "behind",
+                f"the clock is {behind:.0f} s behind the newest commit of {self.location}; commits are dated "
+                "right after it until the clock has caught up",
+            )
             start = icechunk_files.stand_in(root, follows)
         else:
             start = follows
@@ -219,16 +224,11 @@ class Repository:
             if root is not None and stamp is not None:
                 (icechunk_files.snapshots(root) / start).unlink(missing_ok=True)
 
-    def _tell_clock(self, newest: datetime) -> None:
-        if not self._clock_was_told:
-            behind = (newest - datetime.now(UTC)).total_seconds()
-            warnings.warn(
-                f"the clock is {behind:.0f} s behind the newest commit of {self.location}; commits are "
-                "dated right after it until the clock has caught up",
-                StoreWarning,
-                stacklevel=2,
-            )
-        self._clock_was_told = True
+    def tell_once(self, topic: str, message: str) -> None:
+        """Warn, unless that has been done before."""
+        if topic not in self._told:
+            warnings.warn(message, StoreWarning, stacklevel=2)
+        self._told.add(topic)
 
     def replace_head(
         self, draft: Draft, base: str, message: str, metadata: Metadata, purging: bool = False
@@ -332,10 +332,8 @@ class Draft:
             snapshot_id = icechunk_files.snapshot_ids(root)[0]
             if self.repository.icechunk.lookup_snapshot(snapshot_id).message != message:
                 raise
-            warnings.warn(
-                f"the clock differs by more than 10 minutes from that of the disk under {root}",
-                StoreWarning,
-                stacklevel=2,
+            self.repository.tell_once(
+                "drift", "the clock differs by more than 10 minutes from that of the disk the store is on"
             )
         if root is not None and self.stamp is not None:
             file = SnapshotFile(icechunk_files.snapshots(root) / snapshot_id)

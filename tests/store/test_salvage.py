@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 import zarr
-from mbc_store import MemoryStore
+from mbc_store import MemoryStore, StoreCorrupt
+from mbc_store.columns import Columns
 from mbc_store.repair import RepairPlan, _Since
+from mbc_store.repository import Repository
 
 from tests.support.run_mbc import RunMbc
 from tests.support.store import SMALL, make_record, make_records, state_of
@@ -44,8 +46,9 @@ def lose(store: MemoryStore, path: str) -> None:
         content = file.read_bytes()
         file.unlink()
         try:
-            _ = MemoryStore.open(store.location).snapshot().columns.all(path)
-        except Exception:
+            repository = Repository.open(store.location)
+            Columns(repository.session(repository.head()), store.location).all(path)
+        except StoreCorrupt:
             return
         file.write_bytes(content)
     raise AssertionError(f"no manifest holds {path}")
