@@ -71,6 +71,11 @@ def stdin_is_terminal() -> bool:
     return sys.stdin is not None and sys.stdin.isatty()
 
 
+def stdin_is_file() -> bool:
+    """Whether our stdin has its end already, and never waits."""
+    return sys.stdin is not None and sys.stdin.seekable()
+
+
 def stdout_is_terminal() -> bool:
     """Whether a person reads our stdout."""
     return sys.stdout.isatty()
@@ -103,6 +108,21 @@ def _write(text: str) -> None:
         _write_flushed(sys.stdout, text)
     except BrokenPipeError:
         raise ClosedPipe from None
+
+
+def folded(pieces: Iterable[str]) -> Iterator[str]:
+    """A text that comes in pieces, on one line: white space is one space, and none at either end.
+
+    >>> list(folded(["Mira", " \\n", "Okafor ", "\\n"]))
+    ['Mira', ' Okafor']
+    """
+    begun = gap = False
+    for piece in pieces:
+        if words := piece.split():
+            yield " " * (begun and (gap or piece[0].isspace())) + " ".join(words)
+            begun, gap = True, piece[-1].isspace()
+        else:
+            gap = gap or bool(piece)
 
 
 def write_json(value: Any) -> None:

@@ -40,17 +40,23 @@ Placed = tuple[str, object]
 
 @dataclass(slots=True)
 class Source:
-    """An opened stream; ``column`` is the field that tells a table's header from a line of text."""
+    """An opened stream.
+
+    ``column`` is the field that tells a table's header from a line of text. With ``blank_lines`` they are
+    records without text; with ``null`` lines end where a byte 0 is, and nowhere else.
+    """
 
     name: str
     stream: ByteStream
     bad: BadInputs
     column: str = "text"
     delimiter: str | None = None
+    blank_lines: bool = False
+    null: bool = False
     lines: Lines = field(init=False)
 
     def __post_init__(self) -> None:
-        self.lines = Lines(self.stream)
+        self.lines = Lines(self.stream, null=self.null)
 
 
 def format_of(path: Path) -> Format | None:
@@ -106,8 +112,13 @@ def _read_lines(source: Source) -> Iterator[Placed]:
 def _read_parsed(source: Source, is_json: Callable[[str], bool]) -> Iterator[Placed]:
     place = source.name
     parser = JsonParser(lambda what: source.bad.remark(place, what))
+    if source.blank_lines:
+        for number in range(source.lines.number):  # those that were passed over to find the format
+            yield f"{source.name}:{number + 1}", PlainText("")
     for place, text in _text_lines(source):
         if not text.strip():
+            if source.blank_lines:
+                yield place, PlainText("")
             continue
         try:
             yield place, parser.parse(text) if is_json(text) else PlainText(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections import deque
 from collections.abc import Iterator
 
@@ -11,21 +12,24 @@ from mbc_cli.corpus.streams import MAX_RECORD_BYTES, BrokenStream, ByteStream
 from mbc_cli.encodings import BYTES_THAT_TELL, encoding_of
 
 _CHUNK_BYTES = 2**16
+_TO_NULL = re.compile(rb"[^\0]*\0|[^\0]+")
 
 
 class Lines(Iterator[bytes]):
     """The lines of a stream in UTF-8, without their ends and without a byte order mark.
 
-    ``\\n``, ``\\r\\n`` and ``\\r`` end a line, nothing else does. ``number`` is that of the line last
-    returned, from 1. A line over ``MAX_RECORD_BYTES`` is passed over in bounded memory and raises
-    :class:`BadRecord`; the next call goes on after it. A stream that breaks off raises
-    :class:`BrokenStream` once, then ends.
+    ``\\n``, ``\\r\\n`` and ``\\r`` end a line, nothing else does; with ``null`` a byte 0 alone does, and the
+    stream is UTF-8. ``number`` is that of the line last returned, from 1. A line over ``MAX_RECORD_BYTES``
+    is passed over in bounded memory and raises :class:`BadRecord`; the next call goes on after it. A stream
+    that breaks off raises :class:`BrokenStream` once, then ends.
     """
 
-    def __init__(self, stream: ByteStream) -> None:
+    def __init__(self, stream: ByteStream, *, null: bool = False) -> None:
         self._stream = stream
+        self._null = null
         self._decoder: codecs.IncrementalDecoder | None = None  # None for UTF-8
-        self._begun = self._ended = self._after_return = False
+        self._begun = null  # what begins with "A\0B\0" is no UTF-16 then
+        self._ended = self._after_return = False
         self._ready: deque[bytes | BadRecord | BrokenStream] = deque()
         self._pieces: list[bytes] = []  # of the line that is not complete yet
         self._length = 0
@@ -97,9 +101,9 @@ class Lines(Iterator[bytes]):
             return
         if self._after_return and chunk.startswith(b"\n"):
             chunk = chunk[1:]
-        self._after_return = chunk.endswith(b"\r")
-        for line in chunk.splitlines(keepends=True):
-            content = line.rstrip(b"\r\n")
+        self._after_return = chunk.endswith(b"\r") and not self._null
+        for line in _TO_NULL.findall(chunk) if self._null else chunk.splitlines(keepends=True):
+            content = line.rstrip(b"\0" if self._null else b"\r\n")
             self._length += len(line)
             if self._length <= MAX_RECORD_BYTES:
                 self._pieces.append(content)

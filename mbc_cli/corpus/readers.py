@@ -97,13 +97,26 @@ def read_ids(
 
 
 def read_records(
-    sources: Sequence[str], bad: BadInputs, format: Format | None, delimiter: str | None, column: str
+    sources: Sequence[str],
+    bad: BadInputs,
+    format: Format | None,
+    delimiter: str | None,
+    column: str,
+    *,
+    blank_lines: bool = False,
+    null: bool = False,
 ) -> Iterator[Placed]:
-    """Yield the records of ``sources`` with their places; ``column`` is one that a table must have."""
+    """Yield the records of ``sources`` with their places.
+
+    Args:
+        column: one that a table must have.
+        blank_lines: yield them as well, as texts without a word, so that line n is record n.
+        null: lines end with a byte 0 instead of a line break.
+    """
     delimiter = check_delimiter(delimiter)
     # Before the first record: a wrong name must not cost a long run.
     files = find_files(sources, format, bad.add)
-    return _records(files, bad, delimiter, column)
+    return _records(files, bad, delimiter, column, blank_lines=blank_lines, null=null)
 
 
 def latest(items: Iterable[Identified], bad: BadInputs) -> list[Identified]:
@@ -174,13 +187,20 @@ def files_passed_over(sources: Sequence[str], format: Format | None = None) -> l
 
 
 def _records(
-    files: Sequence[tuple[str, Format | None]], bad: BadInputs, delimiter: str | None, column: str
+    files: Sequence[tuple[str, Format | None]],
+    bad: BadInputs,
+    delimiter: str | None,
+    column: str,
+    *,
+    blank_lines: bool = False,
+    null: bool = False,
 ) -> Iterator[Placed]:
     for source, format in files:
         name = "stdin" if source == STDIN else source
         try:
             with open_stream(source) as stream:
-                yield from read_source(Source(name, stream, bad, column, delimiter), format)
+                read = Source(name, stream, bad, column, delimiter, blank_lines, null)
+                yield from read_source(read, format)
         except UnreadableError as failure:
             bad.add(name, failure.message)
 

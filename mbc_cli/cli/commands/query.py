@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -26,12 +25,11 @@ from mbc_cli.cli.options import (
     Store,
     count,
 )
+from mbc_cli.cli.questions import Asked, Null, batches_of
 from mbc_cli.errors import ExitCode, InputError, UsageError
-from mbc_cli.identifiers import is_unicode
 
 if TYPE_CHECKING:
     from mbc_cli.corpus.bad_input import BadInputs
-    from mbc_cli.corpus.choices import Format
     from mbc_cli.inference.answer import Answer, AnswerStream
     from mbc_cli.memory import Memory
 
@@ -41,7 +39,7 @@ def query(
         list[str],
         typer.Argument(
             metavar="QUESTION...",
-            help="Questions, or - for stdin: one a line, or JSONL with a field 'question'.",
+            help="Questions, or - for stdin: one a line, or records with a field 'question'.",
             show_default=False,
         ),
     ],
@@ -81,6 +79,7 @@ def query(
             show_default=False,
         ),
     ] = None,
+    null: Null = False,
     batch_size: BatchSize = 16,
     on_error: OnError = "skip",
     format: InputFormat = None,
@@ -92,8 +91,10 @@ def query(
 ) -> None:
     """Ask the memory questions; the frozen LLM answers from what was encoded.
 
-    Answers go to stdout, one a line in the order of the questions; with --json as JSONL with the question,
-    the sources, and whether the answer is from memory.
+    Answers go to stdout, one a line in the order of the questions: line n of the answers belongs to line n
+    of the questions, so that paste joins them. Line breaks within an answer become spaces, and a question
+    that cannot be asked leaves an empty line. With --json answers are JSONL with the question, the sources,
+    and whether the answer is from memory. From a pipe, questions are answered as they arrive.
 
     Where nothing in memory speaks to a question, the LLM answers untouched and a line on stderr says so; with
     --require-memory there is no answer (an empty line among those to several questions, null in JSON) and
@@ -117,7 +118,7 @@ def query(
         raise UsageError("--stream shows text and --json writes JSON", "leave one of them out")
     choice = _Choice(top_k, since, until, where, threshold, require_memory)
     bad = counted_bad_inputs(on_error)
-    asked = _from_stdin(bad, format, delimiter) if questions == ["-"] else _from_arguments(questions)
+    batches = batches_of(questions, batch_size, bad, format=format, delimiter=delimiter, null=null)
     # Wrong conditions, times and paths are told before torch is imported, which takes seconds.
     MemoryFilter.of(choice.since, choice.until, choice.where)
     opened = MemoryStore.open(store, at=at)
@@ -134,27 +135,16 @@ def query(
     as_it_comes = output.stdout_is_terminal() and not json if stream is None else stream
     single = len(questions) == 1 and questions != ["-"]
     show = _Show(json=json, sources=sources, single=single)
-    if questions == ["-"] and output.stdin_is_terminal():
-        batch_size = 1
-    if as_it_comes:
-        for question in asked:
-            _stream_one(memory, question, choice, show)
-    else:
-        for batch in _batches(asked, batch_size):
+    for batch in batches:
+        if as_it_comes:
+            for question in batch:
+                _stream_one(memory, question, choice, show, bad)
+        else:
             for question, answer in _answers(memory, batch, choice, batch_size, bad):
                 show.answer(question, answer)
     if show.abstained:
         raise typer.Exit(ExitCode.NOT_IN_MEMORY)
     exit_if_skipped(bad)
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A question with its place in the input, and its record's id if it had one."""
-
-    text: str
-    place: str
-    id: object = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +168,11 @@ class _Show:
     single: bool
     abstained: int = 0
 
-    def answer(self, question: _Asked, answer: Answer) -> None:
-        """Show an answer that is there as a whole."""
+    def answer(self, question: Asked, answer: Answer | None) -> None:
+        """Show an answer that is there as a whole; None is one to what cannot be asked."""
+        if answer is None:
+            self.empty_line()
+            return
         self.before(question, answer)
         if self.json:
             fields = asdict(answer)
@@ -188,11 +181,18 @@ class _Show:
             result = {"question": fields.pop("question"), "answer": None if answer.abstained else text}
             output.write_json(identity | result | fields)
             return
-        if not answer.abstained or not self.single:  # line n belongs to question n
-            output.write(answer.text)
+        if answer.abstained:
+            self.empty_line()
+        else:
+            output.write("".join(output.folded([answer.text])))
         self.after(answer)
 
-    def before(self, question: _Asked, answer: Answer | AnswerStream) -> None:
+    def empty_line(self) -> None:
+        """Line n of the answers belongs to line n of the questions, also where there is no answer."""
+        if not self.single and not self.json:
+            output.write("")
+
+    def before(self, question: Asked, answer: Answer | AnswerStream) -> None:
         """What stands above the text: the question, and a word where the answer is not from memory."""
         self.abstained += answer.abstained
         if not self.single and not self.json and output.stdout_is_terminal():
@@ -215,62 +215,44 @@ class _Show:
 
 
 def _answers(
-    memory: Memory, batch: Sequence[_Asked], choice: _Choice, batch_size: int, bad: BadInputs
-) -> Iterator[tuple[_Asked, Answer]]:
-    """Answer a batch; if one of its questions cannot be asked, leave out that one alone."""
+    memory: Memory, batch: Sequence[Asked], choice: _Choice, batch_size: int, bad: BadInputs
+) -> Iterator[tuple[Asked, Answer | None]]:
+    """Answer a batch; what cannot be asked of it is counted and has no answer, and costs no other its own."""
+    texts = [question.text for question in batch if question.text]
+    answers: Iterator[Answer | None]
     try:
-        answers = memory.answer(
-            [question.text for question in batch], batch_size=batch_size, **asdict(choice)
-        )
+        answers = iter(memory.answer(texts, batch_size=batch_size, **asdict(choice)))
     except InputError as failure:
-        if len(batch) == 1:
-            bad.add(batch[0].place, failure.message)
+        if len(batch) > 1:
+            for question in batch:
+                yield from _answers(memory, [question], choice, batch_size, bad)
             return
-        for question in batch:
-            yield from _answers(memory, [question], choice, batch_size, bad)
-    else:
-        yield from zip(batch, answers, strict=True)
+        bad.add(batch[0].place, failure.message)
+        answers = iter([None])
+    for question in batch:
+        if question.fault is not None:
+            bad.add(question.place, question.fault)
+        yield question, next(answers) if question.text else None
 
 
-def _stream_one(memory: Memory, question: _Asked, choice: _Choice, show: _Show) -> None:
-    pieces = memory.stream(question.text, **asdict(choice))
+def _stream_one(memory: Memory, question: Asked, choice: _Choice, show: _Show, bad: BadInputs) -> None:
+    if question.fault is not None:
+        bad.add(question.place, question.fault)
+    if not question.text:
+        show.empty_line()
+        return
+    try:
+        pieces = memory.stream(question.text, **asdict(choice))
+    except InputError as failure:
+        bad.add(question.place, failure.message)
+        show.empty_line()
+        return
     show.before(question, pieces)
-    for piece in pieces:
+    for piece in output.folded(pieces):
         output.write(piece, end="")
     if not pieces.abstained or not show.single:
         output.write("")
     show.after(pieces.answer)
-
-
-def _from_arguments(questions: Sequence[str]) -> Iterator[_Asked]:
-    if "-" in questions:
-        raise UsageError("- (stdin) is given beside other questions", "give one or the other")
-    for position, text in enumerate(questions, start=1):
-        if not text.strip():
-            raise UsageError(f"question {position} is empty")
-        if not is_unicode(text):
-            raise UsageError(f"question {position} is not valid UTF-8: {text!r:.100}")
-    return iter([_Asked(text.strip(), f"question {place}") for place, text in enumerate(questions, start=1)])
-
-
-def _from_stdin(bad: BadInputs, format: Format | None, delimiter: str | None) -> Iterator[_Asked]:
-    from mbc_cli.corpus.bad_input import BadRecord
-    from mbc_cli.corpus.readers import read_records
-    from mbc_cli.corpus.records import question_text
-    from mbc_cli.corpus.streams import STDIN
-
-    for place, record in read_records([STDIN], bad, format, delimiter, "question"):
-        try:
-            text = question_text(record)
-        except BadRecord as reason:
-            bad.add(place, str(reason))
-        else:
-            yield _Asked(text, place, record.get("id") if isinstance(record, dict) else None)
-
-
-def _batches(asked: Iterator[_Asked], size: int) -> Iterator[list[_Asked]]:
-    while batch := list(islice(asked, size)):
-        yield batch
 
 
 def _shortened(text: str, longest: int = 160) -> str:
