@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mbc_cli.cli.app import EXIT_CODES, build_command, leaf_commands
+from mbc_cli.cli.help_page import argument_name, value_name
 from mbc_cli.cli.settings import SET_WITHOUT_ASKING
 
 PAGE = Path(__file__).parent / "cli.md"
@@ -70,11 +71,11 @@ def _section(name: str, command: Any) -> str:
         for parameter in command.params
         if parameter.param_type_name == "option" and not parameter.hidden
     ]
-    usage = " ".join(["mbc", name, "[OPTIONS]", *(_argument_name(argument) for argument in arguments)])
+    usage = " ".join(["mbc", name, "[OPTIONS]", *(argument_name(argument) for argument in arguments)])
     lines = [f"## mbc {name}", "", "```", usage, "```", "", *_prose(command.help or "")]
     if arguments:
         lines += ["", "| argument | meaning |", "|---|---|"]
-        lines += [f"| `{_escaped(_argument_name(item))}` | {_meaning(item)} |" for item in arguments]
+        lines += [f"| `{_escaped(argument_name(item))}` | {_meaning(item)} |" for item in arguments]
     lines += ["", "| option | meaning |", "|---|---|"]
     lines += [f"| `{_escaped(_flags(item))}` | {_meaning(item)} |" for item in options if item.name != "help"]
     return "\n".join(lines) + "\n"
@@ -88,22 +89,11 @@ def _prose(text: str) -> Iterator[str]:
         yield from ["", "```console", *(f"$ {command}" for command in commands), "```"]
 
 
-def _argument_name(argument: Any) -> str:
-    return argument.metavar or argument.name.upper()
-
-
 def _flags(option: Any) -> str:
     flags = ", ".join(sorted(option.opts, key=len, reverse=True))
     if option.secondary_opts:
         flags += f" / {option.secondary_opts[0]}"
-    return flags if option.is_flag else f"{flags} {option.metavar or _values(option)}"
-
-
-def _values(option: Any) -> str:
-    shown = option.display_type_rich(ctx=None)
-    return {"<str>": "TEXT", "<int>": "N", "<int range>": "N", "<float>": "X", "<path>": "PATH"}.get(
-        shown, shown
-    )
+    return f"{flags} {value_name(option)}".rstrip()
 
 
 def _meaning(parameter: Any) -> str:

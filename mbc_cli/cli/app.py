@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import sys
 import traceback
 import warnings
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -20,6 +22,7 @@ from mbc_store.urls import holds_credentials
 
 from mbc_cli import __version__, reporting
 from mbc_cli.cli import output, process, settings
+from mbc_cli.cli.help_page import OUTPUT, write_help
 from mbc_cli.errors import (
     ExitCode,
     InternalError,
@@ -50,6 +53,7 @@ def build_app() -> typer.Typer:
         epilog=EXIT_CODES,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # tables in boxes, which flags alone fill
         context_settings={"auto_envvar_prefix": "MBC", "help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
@@ -64,23 +68,20 @@ def build_app() -> typer.Typer:
 
 def build_command() -> Any:
     """Return the assembled command with ``--quiet`` and ``--verbose`` on every one of its commands."""
-    command = typer.main.get_command(build_app())
+    command: Any = typer.main.get_command(build_app())
     carrier = typer.Typer(add_completion=False)
     carrier.command()(_verbosity_options)
     common = [option for option in typer.main.get_command(carrier).params if option.name != "help"]
     for leaf in leaf_commands(command).values():
         leaf.params.extend(common)
         leaf.help = _reflowed(leaf.help or "")
-        _hide_automatic_variables(leaf.params)
-    _hide_automatic_variables(command.params)
+        leaf.short_help = re.split(r"(?<=\.)\s", leaf.help)[0]
+        leaf.format_help = partial(write_help, leaf)
+    for child in command.commands.values():
+        child.short_help = child.short_help or child.help
+    for parameter in command.params:  # in the help only variables named on purpose
+        parameter.show_envvar = parameter.envvar is not None
     return command
-
-
-def _hide_automatic_variables(parameters: list[Any]) -> None:
-    """Show in the help only the variables that are named on purpose, not MBC_<COMMAND>_<OPTION>."""
-    for parameter in parameters:
-        if getattr(parameter, "envvar", None) is None:
-            parameter.show_envvar = False
 
 
 def _reflowed(text: str) -> str:
@@ -148,7 +149,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         output.silence_closed_stdout()
         sys.exit(SIGPIPE_EXIT_CODE)
     except Exception as failure:
-        if type(failure).__name__ == "NoArgsIsHelpError":  # and the help has been shown
+        if type(failure).__name__ == "NoArgsIsHelpError":
+            for line in failure.format_message().splitlines():  # type: ignore[attr-defined]
+                output.write(line)
             sys.exit(ExitCode.USAGE)
         output.traceback("".join(traceback.format_exception(failure)))
         known = as_mbc_error(failure)
@@ -248,12 +251,26 @@ def _tell_settings(context: typer.Context, value: bool) -> None:
 def _verbosity_options(
     quiet: Annotated[
         bool,
-        typer.Option("--quiet", "-q", help=_QUIET, callback=_quiet_option, expose_value=False, is_eager=True),
+        typer.Option(
+            "--quiet",
+            "-q",
+            help=_QUIET,
+            callback=_quiet_option,
+            expose_value=False,
+            is_eager=True,
+            rich_help_panel=OUTPUT,
+        ),
     ] = False,
     verbose: Annotated[
         bool,
         typer.Option(
-            "--verbose", "-v", help=_VERBOSE, callback=_verbose_option, expose_value=False, is_eager=True
+            "--verbose",
+            "-v",
+            help=_VERBOSE,
+            callback=_verbose_option,
+            expose_value=False,
+            is_eager=True,
+            rich_help_panel=OUTPUT,
         ),
     ] = False,
     # Not to be given: its callback runs when those of --quiet and --verbose have.

@@ -23,7 +23,7 @@ WhereOption = Annotated[
     typer.Option(
         "--where",
         metavar="CONDITION",
-        help="Documents of this metadata: KEY=VALUE, or != < <= > >= ~ (contains). Repeatable: all hold.",
+        help="Metadata: KEY=VALUE, or != < <= > >= ~ (contains). Repeatable: all hold.",
     ),
 ]
 At = Annotated[

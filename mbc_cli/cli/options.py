@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
 from mbc_cli.cli import output
+from mbc_cli.cli.help_page import INPUT, MODEL, OUTPUT
 from mbc_cli.corpus import choices
 from mbc_cli.model.base_quantize import Quantize as QuantizeKind
 
 MOST = 2**31 - 1  # beyond, each library fails in a way of its own
 
 
-def count(name: str, help: str, *, least: int = 1) -> Any:
+def count(name: str, help: str, *, least: int = 1, panel: str | None = None) -> Any:
     """An option that is a number of something."""
-    return typer.Option(name, min=least, max=MOST, help=help)
+    return typer.Option(name, min=least, max=MOST, help=help, rich_help_panel=panel)
 
 
 def _errors_follow(wanted: bool) -> bool:
@@ -25,7 +26,7 @@ def _errors_follow(wanted: bool) -> bool:
 
 Store = Annotated[
     str,
-    typer.Option("--store", "-s", envvar="MBC_STORE", metavar="PATH", help="The memory: a folder."),
+    typer.Option("--store", "-s", envvar="MBC_STORE", metavar="PATH", help="The memory folder."),
 ]
 Adapter = Annotated[
     str | None,
@@ -34,12 +35,18 @@ Adapter = Annotated[
         "-a",
         envvar="MBC_ADAPTER",
         metavar="ADAPTER",
-        help="A folder, a hub id or 'default'. If unset: the one the store was made with, else the default.",
+        help="A folder, hub id or 'default'; if unset the store's own.",
     ),
 ]
 Device = Annotated[
     str,
-    typer.Option("--device", envvar="MBC_DEVICE", help="auto (a GPU if any), cpu, cuda, cuda:1, ..."),
+    typer.Option(
+        "--device",
+        envvar="MBC_DEVICE",
+        metavar="DEVICE",
+        help="auto, cpu, cuda, cuda:1...",
+        rich_help_panel=MODEL,
+    ),
 ]
 BaseModel = Annotated[
     str | None,
@@ -47,24 +54,34 @@ BaseModel = Annotated[
         "--base-model",
         envvar="MBC_BASE_MODEL",
         metavar="MODEL",
-        help="Where the adapter's LLM is, if not where the adapter says: a folder or hub id.",
+        help="Where the LLM is, if elsewhere.",
+        rich_help_panel=MODEL,
     ),
 ]
 Quantize = Annotated[
     QuantizeKind | None,
-    typer.Option("--quantize", help="Load the LLM in 4 (nf4) or 8 bits (int8); needs bitsandbytes."),
+    typer.Option(
+        "--quantize",
+        help="Load the LLM in 4 or 8 bits (bitsandbytes).",
+        rich_help_panel=MODEL,
+    ),
 ]
-BatchSize = Annotated[int, count("--batch-size", "Texts per forward pass.")]
+BatchSize = Annotated[int, count("--batch-size", "Texts per forward pass.", panel=MODEL)]
 Json = Annotated[
     bool,
     typer.Option(
-        "--json", help="Write JSON to stdout instead of text, and errors to stderr.", callback=_errors_follow
+        "--json",
+        help="Write JSON instead of text, errors too.",
+        callback=_errors_follow,
+        rich_help_panel=OUTPUT,
     ),
 ]
 OnError = Annotated[
     choices.OnError,
     typer.Option(
-        "--on-error", help="Bad input: skip it, name it and exit with 3 at the end, or fail at the first."
+        "--on-error",
+        help="Bad input: skip (exit 3) or fail.",
+        rich_help_panel=INPUT,
     ),
 ]
 
@@ -72,7 +89,9 @@ InputFormat = Annotated[
     choices.Format | None,
     typer.Option(
         "--format",
-        help="The input's format; by default its name or its first line tells. lines: a text a line.",
+        metavar="FORMAT",
+        help=f"{', '.join(get_args(choices.Format))} (a text each); else its name or first line tells.",
+        rich_help_panel=INPUT,
     ),
 ]
 Delimiter = Annotated[
@@ -80,14 +99,17 @@ Delimiter = Annotated[
     typer.Option(
         "--delimiter",
         metavar="CHARACTER",
-        help="What parts the columns of CSV (; or tab, say); by default the header tells.",
+        help="Of CSV; by default the header tells.",
+        rich_help_panel=INPUT,
     ),
 ]
 
 OnBadTime = Annotated[
     choices.OnBadTime,
     typer.Option(
-        "--on-bad-time", help="A time that cannot be read: skip the document, or keep it without a time."
+        "--on-bad-time",
+        help="A time that cannot be read: skip the document, or keep it without.",
+        rich_help_panel=INPUT,
     ),
 ]
 

@@ -10,6 +10,7 @@ import typer
 
 from mbc_cli.cli import output, process
 from mbc_cli.cli.bad_input_report import counted_bad_inputs, exit_if_skipped
+from mbc_cli.cli.help_page import INPUT
 from mbc_cli.cli.options import (
     DEFAULT_STORE,
     Adapter,
@@ -47,22 +48,30 @@ def encode(
     ] = None,
     overlap: Annotated[
         int | None,
-        count("--overlap", "Tokens that neighbours share; by default an eighth.", least=0),
+        count("--overlap", "Tokens neighbours share; by default an eighth.", least=0),
     ] = None,
     on_error: OnError = "skip",
     keep_text: Annotated[
         bool | None,
         typer.Option(
             "--keep-text/--no-keep-text",
-            help="Keep the documents' text beside their codes (when the store is created; by default yes).",
+            help="Keep texts beside codes (decided when the store is made; default: keep).",
         ),
     ] = None,
     format: InputFormat = None,
     delimiter: Delimiter = None,
-    id_field: Annotated[str, typer.Option("--id-field", help="What the corpus calls the id.")] = "id",
-    text_field: Annotated[str, typer.Option("--text-field", help="... its text.")] = "text",
-    title_field: Annotated[str, typer.Option("--title-field", help="... its title.")] = "title",
-    timestamp_field: Annotated[str, typer.Option("--timestamp-field", help="... its time.")] = "timestamp",
+    id_field: Annotated[
+        str, typer.Option("--id-field", help="What the corpus calls the id.", rich_help_panel=INPUT)
+    ] = "id",
+    text_field: Annotated[
+        str, typer.Option("--text-field", help="... its text.", rich_help_panel=INPUT)
+    ] = "text",
+    title_field: Annotated[
+        str, typer.Option("--title-field", help="... its title.", rich_help_panel=INPUT)
+    ] = "title",
+    timestamp_field: Annotated[
+        str, typer.Option("--timestamp-field", help="... its time.", rich_help_panel=INPUT)
+    ] = "timestamp",
     on_bad_time: OnBadTime = "skip",
     device: Device = "auto",
     base_model: BaseModel = None,

@@ -60,17 +60,15 @@ def evaluate(
         str | None,
         typer.Option("--questions", metavar="FILE", help="Questions with accepted answers (jsonl only)."),
     ] = None,
-    split: Annotated[str, typer.Option("--split", help="Which part to take from the hub.")] = "validation",
+    split: Annotated[str, typer.Option("--split", help="Which part of the hub's.")] = "validation",
     adapter: Adapter = None,
     store: Annotated[
         str | None,
-        typer.Option(
-            "--store", "-s", metavar="PATH", help="Keep the bank in this store; by default it is temporary."
-        ),
+        typer.Option("--store", "-s", metavar="PATH", help="Keep the bank here; by default it is temporary."),
     ] = None,
     limit: Annotated[
         int | None,
-        count("--limit", "Only the first N documents, and the questions about them."),
+        count("--limit", "Only the first N documents and their questions."),
     ] = None,
     bank_sizes: Annotated[
         str, typer.Option("--bank-sizes", metavar="N,N,...", help="Ask at these numbers of documents too.")
@@ -98,16 +96,15 @@ def evaluate(
 ) -> None:
     """Score a memory by the online-adaptation protocol.
 
-    Documents are encoded in their order, one forward pass each. Questions are asked once all documents they
-    name are in the bank, and answered greedily through the store on disk. Reported are exact match (strict,
-    SQuAD normalisation), the published prefix match, and token F1, in percent; with --bank-sizes also the
-    exact match on the first documents as later ones arrive; recall of the documents that hold the answer,
-    for adapters that select; bytes of codes per document as packed bits, the whole store's bytes on disk,
-    and the same vectors in float32; milliseconds per document and question.
+    Documents are encoded in their order. Questions are asked once all documents they name are in the bank,
+    and answered greedily through the store on disk. Reported are exact match (strict), the published prefix
+    match and token F1, in percent; with --bank-sizes also the exact match on the first documents as later
+    ones arrive; recall of the documents that hold the answer, for adapters that select; bytes per document
+    of packed codes, of the whole store and of the vectors in float32; milliseconds per document and question.
 
-    The memory is always read here. For calibrated adapters it is counted what query would have done: how
-    many questions it would not have read the memory for (false abstentions), and for how many it would have
-    read another document's passage, had the documents that they name never been encoded (false answers).
+    The memory is always read here. Of calibrated adapters it is counted for how many questions query would
+    not have read it (false abstentions), and for how many it would have read another document's passage, had
+    the documents that they name never been encoded (false answers).
 
     Examples:
 

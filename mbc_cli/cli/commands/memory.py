@@ -244,7 +244,7 @@ def history(
 def diff(
     before: Annotated[str, typer.Argument(metavar="A", help="A time, tag or snapshot.", show_default=False)],
     after: Annotated[
-        str | None, typer.Argument(metavar="[B]", help="Another; by default the newest.", show_default=False)
+        str | None, typer.Argument(metavar="B", help="Another; by default the newest.", show_default=False)
     ] = None,
     store: Store = DEFAULT_STORE,
     json: Json = False,

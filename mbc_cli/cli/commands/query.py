@@ -50,11 +50,11 @@ def query(
     ] = False,
     top_k: Annotated[
         int | None,
-        count("--top-k", "Passages read per question; by default the adapter's."),
+        count("--top-k", "Passages read per question; else the adapter's."),
     ] = None,
     require_memory: Annotated[
         bool,
-        typer.Option("--require-memory", help="Do not answer what is not in memory; then exit with 4."),
+        typer.Option("--require-memory", help="Leave what is not in memory; then exit with 4."),
     ] = False,
     threshold: Annotated[
         float | None,
@@ -63,8 +63,7 @@ def query(
             metavar="P",
             min=0,
             max=1,
-            help="Read the memory only where it speaks to the question with this probability or more; 0 is "
-            "always. By default the adapter's calibration decides.",
+            help="Least probability that memory speaks to the question (0: always read); else as calibrated.",
         ),
     ] = None,
     since: Since = None,
