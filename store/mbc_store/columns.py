@@ -267,6 +267,7 @@ class Columns:
 
     def all(self, path: str) -> np.ndarray:
         """Every written row of a growing array."""
+        self.check_extent()
         return self.read(path, 0, self.rows_of(path))
 
     def take_many(self, paths: Sequence[str], rows: np.ndarray) -> list[np.ndarray]:

@@ -36,6 +36,7 @@ def matching_documents(
 ) -> np.ndarray:
     """(documents,) bool over all documents ever written; see ``Snapshot.row_mask`` for the meaning."""
     wanted = conditions(where)
+    columns.check_extent()
     total = columns.lengths.documents
     chosen = np.ones(total, dtype=bool)
     verdicts: dict[str, bool] = {}

@@ -38,7 +38,6 @@ class Snapshot:
         self.committed_at = committed_at
         self._location = location
         self.columns = Columns(session, location)
-        self.columns.check_extent()
         self.config, self.lengths = self.columns.config, self.columns.lengths
         self.session = session
         self._release = weakref.finalize(self, lease.release) if lease is not None else None

@@ -47,7 +47,8 @@ def lose(store: MemoryStore, path: str) -> None:
         file.unlink()
         try:
             repository = Repository.open(store.location)
-            Columns(repository.session(repository.head()), store.location).all(path)
+            columns = Columns(repository.session(repository.head()), store.location)
+            columns.read(path, 0, columns.rows_of(path))
         except StoreCorrupt:
             return
         file.write_bytes(content)
