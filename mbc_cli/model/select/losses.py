@@ -39,6 +39,23 @@ def salience_loss(salience: Float[Tensor, "M S"], batch: TrainingBatch) -> Float
     return (loss * batch.document_mask).sum() / batch.document_mask.sum()
 
 
+def selection_loss(
+    scores: Float[Tensor, "B P"],
+    owner: Int[Tensor, " B"],
+    texts: Int[Tensor, " M"],
+    queued: Int[Tensor, " N"],
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Cross-entropy of finding each question's document among M of the batch and N of the queue, P in all.
+
+    ``owner`` is the row of each question's document; ``texts`` and ``queued`` are identities of texts. Also
+    the share of questions whose document scores highest.
+    """
+    # A document that was met before is no negative of itself.
+    itself = texts[owner, None] == queued[None]
+    scores = scores.masked_fill(F.pad(itself, (len(texts), 0)), -torch.inf)
+    return F.cross_entropy(scores, owner), (scores.argmax(1) == owner).float().mean()
+
+
 def tokens_of_questions_and_answers(batch: TrainingBatch) -> list[Int[Tensor, " _"]]:
     """Per question, the token ids of itself and of its answer."""
     return [

@@ -62,18 +62,13 @@ class MemoryQueue(nn.Module):
         for name, value in self.named_buffers():
             value.copy_(state[name])
 
-    def sample(self, number: int) -> Remembered:
-        """Random remembered documents, at most ``number``."""
+    def negatives(self, number: int, *, at_random: bool) -> Remembered:
+        """At most ``number`` remembered documents: random ones, or the first, for figures without chance."""
         entries, texts = self.filled
-        if entries.shape[0] <= number:
-            return self.filled
+        if not at_random or entries.shape[0] <= number:
+            return Remembered(entries[:number], texts[:number])
         drawn = torch.randperm(entries.shape[0], device=entries.device)[:number]
         return Remembered(entries[drawn], texts[drawn])
-
-    def first(self, number: int) -> Remembered:
-        """The first remembered documents in order, for figures that must not depend on chance."""
-        entries, texts = self.filled
-        return Remembered(entries[:number], texts[:number])
 
 
 def text_identities(input_ids: Int[Tensor, "B S"], attention_mask: Int[Tensor, "B S"]) -> Int[Tensor, " B"]:

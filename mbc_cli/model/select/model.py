@@ -11,7 +11,6 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float, Int, Num
 from torch import Tensor
-from torch.nn import functional as F
 
 from mbc_cli.model.bank import Bank, Reading, best_passages
 from mbc_cli.model.batches import TokenBatch, TrainingBatch, TrainingLoss
@@ -26,6 +25,7 @@ from mbc_cli.model.select.losses import (
     AnswerHead,
     relevance_loss,
     salience_loss,
+    selection_loss,
     tokens_of_questions_and_answers,
 )
 from mbc_cli.model.select.memory_queue import MemoryQueue, text_identities
@@ -136,15 +136,9 @@ class SelectMemoryModel(QuantizedMemoryModel):
         question = self.encode_questions(batch.question_ids, batch.question_mask)
 
         texts = text_identities(batch.document_ids, batch.document_mask)
-        negatives = (self.queue.sample if self.training else self.queue.first)(
-            self.config.memory_queue.negatives
-        )
-        scores = self.score(question, torch.cat([quantized, negatives.entries]))
-        # A document that was met before is no negative of itself.
-        itself = texts[batch.question_document, None] == negatives.texts[None]
-        scores = scores.masked_fill(F.pad(itself, (len(texts), 0)), -torch.inf)
-        selection = F.cross_entropy(scores, batch.question_document)
-        chosen = (scores.argmax(1) == batch.question_document).float().mean()
+        queued = self.queue.negatives(self.config.memory_queue.negatives, at_random=self.training)
+        scores = self.score(question, torch.cat([quantized, queued.entries]))
+        selection, chosen = selection_loss(scores, batch.question_document, texts, queued.texts)
 
         decoded = self.code_space.leave(quantized)
         reading = self.reader.read_own(question.tokens, decoded, batch.question_document)

@@ -12,14 +12,13 @@ from collections.abc import Iterable, Mapping
 import torch
 from jaxtyping import Int
 from torch import Tensor
-from torch.nn import functional as F
 
 from mbc_cli.model.bank import Bank, EncodedPassages, Reading, best_passages
 from mbc_cli.model.batches import TokenBatch, TrainingBatch, TrainingLoss
 from mbc_cli.model.config import TelegramConfig
 from mbc_cli.model.llm.backbone import Backbone
 from mbc_cli.model.memory_model import MemoryModel
-from mbc_cli.model.select.losses import salience_loss
+from mbc_cli.model.select.losses import salience_loss, selection_loss
 from mbc_cli.model.select.memory_queue import MemoryQueue, text_identities
 from mbc_cli.model.telegram.amortizer import TelegramAmortizer
 from mbc_cli.model.telegram.reader import TelegramReader
@@ -110,15 +109,9 @@ class TelegramMemoryModel(MemoryModel):
         query = self.encode_questions(TokenBatch(batch.question_ids, batch.question_mask))
 
         texts = text_identities(batch.document_ids, batch.document_mask)
-        negatives = (self.queue.sample if self.training else self.queue.first)(
-            self.config.memory_queue.negatives
-        )
-        scores = self.selection.score(query, torch.cat([kept.codes, negatives.entries]))
-        # A document that was met before is no negative of itself.
-        itself = texts[batch.question_document, None] == negatives.texts[None]
-        scores = scores.masked_fill(F.pad(itself, (len(texts), 0)), -torch.inf)
-        selection = F.cross_entropy(scores, batch.question_document)
-        chosen = (scores.argmax(1) == batch.question_document).float().mean()
+        queued = self.queue.negatives(self.config.memory_queue.negatives, at_random=self.training)
+        scores = self.selection.score(query, torch.cat([kept.codes, queued.entries]))
+        selection, chosen = selection_loss(scores, batch.question_document, texts, queued.texts)
 
         read = self._to_read(batch, kept.salience, progress) if self.training else kept.codes
         passages = read[batch.question_document, None]
