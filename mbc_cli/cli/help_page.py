@@ -51,7 +51,7 @@ def value_name(option: Any) -> str:
     """What an option takes: ``PATH``, ``N``, ``skip|fail``; nothing for a flag."""
     if option.is_flag:
         return ""
-    shown = option.metavar or option.display_type_rich(ctx=None)
+    shown: str = option.metavar or option.display_type_rich(ctx=None)
     return _VALUES.get(shown, shown.strip("<>").removeprefix("list[").removesuffix("]"))
 
 

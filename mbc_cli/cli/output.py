@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # With what a hostile document could steer a terminal, begin a line that is not ours, or show text in another
 # order: control characters except tab, line and paragraph separators, bidirectional overrides and isolates.
 _UNSEEN = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
-_UNCROPPED_WIDTH = 100_000
+_WIDEST_PADDING = 40
 
 Advance = Callable[..., None]
 
@@ -136,41 +136,57 @@ def _json_line(value: Any, stream: TextIO) -> str:
     return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n"
 
 
-def write_table(
-    columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None
-) -> None:
-    """Write a table: boxed to a terminal, aligned text that is never cropped to anything else."""
+def write_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a table: boxed to a terminal, to anything else aligned text, not cropped or padded."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    numeric = [bool(cells) and all(map(_is_numeric, column)) for column in zip(*cells, strict=True)]
+    numeric = numeric or [False] * len(columns)
+    if not stdout_is_terminal():
+        _write(_aligned([list(columns), *cells], numeric))
+        return
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    boxed = stdout_is_terminal()
-    table = Table(
-        title=title if boxed else None, box=box.SIMPLE_HEAD if boxed else None, title_justify="left"
-    )
-    table.pad_edge = boxed
-    cells = [[_cell(value) for value in row] for row in rows]
-    for position, name in enumerate(columns):
-        numeric = bool(cells) and all(_is_numeric(row[position]) for row in cells)
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    table = Table(box=box.SIMPLE_HEAD)
+    for name, right in zip(columns, numeric, strict=True):
+        table.add_column(name, justify="right" if right else "left", overflow="fold")
     for row in cells:
         table.add_row(*(Text(cell) for cell in row))
     _render(table)
 
 
-def write_fields(
-    fields: Mapping[str, object], *, title: str | None = None, texts: Collection[str] = ()
-) -> None:
+def write_fields(fields: Mapping[str, object], *, texts: Collection[str] = ()) -> None:
     """Write names and values, one pair a line; the values of ``texts`` keep their lines, below each other."""
+    pairs = [(name, _cell(value, keep="\n" if name in texts else "")) for name, value in fields.items()]
+    if not stdout_is_terminal():
+        lines = [
+            [name if first else "", line]
+            for name, value in pairs
+            for first, line in zip([True, *[False] * value.count("\n")], value.split("\n"), strict=True)
+        ]
+        _write(_aligned(lines, [False, False]))
+        return
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, show_header=False, pad_edge=False, title=title, title_justify="left")
+    table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    for name, value in fields.items():
-        table.add_row(Text(name), Text(_cell(value, keep="\n" if name in texts else "")))
+    for name, value in pairs:
+        table.add_row(Text(name), Text(value))
     _render(table)
+
+
+def _aligned(rows: Sequence[Sequence[str]], right: Sequence[bool]) -> str:
+    """Rows as lines with their columns below each other, but for cells that are very long."""
+    widths = [max(min(len(cell), _WIDEST_PADDING) for cell in column) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = zip(row, widths, right, strict=True)
+        padded = [cell.rjust(width) if to_right else cell.ljust(width) for cell, width, to_right in cells]
+        lines.append("  ".join(padded).rstrip() + "\n")
+    return "".join(lines)
 
 
 def write_pieces(pieces: Iterable[Piece]) -> None:
@@ -315,8 +331,7 @@ def _console(*, stderr: bool) -> Console:
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else _UNCROPPED_WIDTH
-    return Console(file=stream, markup=False, emoji=False, highlight=False, width=width)
+    return Console(file=stream, markup=False, emoji=False, highlight=False)
 
 
 def _write_flushed(stream: TextIO, text: str) -> None:
@@ -325,17 +340,19 @@ def _write_flushed(stream: TextIO, text: str) -> None:
 
 
 def _cell(value: object, *, keep: str = "") -> str:
+    """A value as text: numbers to be read by people, texts as they are, all else as JSON."""
+    value = _plain(value)
     if value is None:
         return "-"
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    return visible(str(value), keep=keep)
+    return visible(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), keep=keep)
 
 
 def _is_numeric(cell: str) -> bool:
-    return cell == "-" or cell.replace(",", "").replace(".", "").lstrip("-").rstrip("%").isdigit()
+    return re.fullmatch(r"-|-?[\d,]+(\.\d+)?(e[+-]?\d+)?%?", cell) is not None
 
 
 def _plain(value: Any) -> Any:
@@ -343,7 +360,7 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        return value + 0.0 if math.isfinite(value) else None  # minus zero is zero
     if is_dataclass(value) and not isinstance(value, type):
         return _plain(asdict(value))
     if isinstance(value, Mapping):

@@ -36,5 +36,5 @@ def code_statistics(counts: np.ndarray, config: StoreConfig) -> tuple[float, flo
         return 0.0, 0.0
     share = counts / np.maximum(total, 1)
     logs = np.log2(share, out=np.zeros_like(share), where=share > 0)
-    entropy = -(share * logs).sum() * config.slots / len(counts)
+    entropy = (share * -logs).sum() * config.slots / len(counts) + 0.0
     return float(entropy), float((counts > 0).mean())

@@ -13,6 +13,7 @@ from mbc_cli.cli import output
 from mbc_cli.cli.commands import memory_changes, memory_forget, memory_repair
 from mbc_cli.cli.memory_options import At, Since, Until, WhereOption, valid_ids
 from mbc_cli.cli.options import DEFAULT_STORE, Adapter, Json, Store, count
+from mbc_cli.cli.problem_report import problem_lines
 from mbc_cli.errors import AdapterError, ExitCode
 
 if TYPE_CHECKING:
@@ -284,8 +285,8 @@ def verify(store: Store = DEFAULT_STORE, at: At = None, json: Json = False) -> N
     if json:
         output.write_json({"sound": not problems, "problems": problems})
     else:
-        for problem in problems:
-            output.write(f"{problem.kind}: {problem.message}")
+        for line in problem_lines(problems):
+            output.write(line)
         if not problems:
             output.write("sound")
     if problems:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,12 +23,12 @@ if TYPE_CHECKING:
     from mbc_cli.inference.encode import EncodeReport
 
 
-def write_result(fields: dict[str, Any], json: bool) -> None:
-    """Write what a command did."""
+def write_result(fields: dict[str, Any], json: bool, texts: Collection[str] = ()) -> None:
+    """Write what a command did; the values of ``texts`` keep their lines."""
     if json:
         output.write_json(fields)
     else:
-        output.write_fields({name.replace("_", " "): value for name, value in fields.items()})
+        output.write_fields({name.replace("_", " "): value for name, value in fields.items()}, texts=texts)
 
 
 def tag(

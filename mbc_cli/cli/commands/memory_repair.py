@@ -12,6 +12,7 @@ from mbc_cli.cli import output
 from mbc_cli.cli.commands.memory_changes import write_result
 from mbc_cli.cli.memory_options import DryRun, Yes
 from mbc_cli.cli.options import DEFAULT_STORE, Adapter, Device, Json, Store
+from mbc_cli.cli.problem_report import problem_lines
 
 if TYPE_CHECKING:
     from mbc_store.repair import RepairPlan
@@ -47,8 +48,10 @@ def repair(
 
     plan = MemoryStore.plan_repair(store)
     fields = asdict(plan)
+    if not json:
+        fields["problems"] = "\n".join(problem_lines(plan.problems)) or None
     if plan.action == "none" or dry_run:
-        write_result(fields, json)
+        write_result(fields, json, texts=("problems",))
         return
     output.confirm(_question(plan, reencode), yes=yes)
     if not reencode or not plan.reencodable:
@@ -57,7 +60,7 @@ def repair(
             output.warn(f"the texts of {plan.reencodable} lost documents could have been saved by --reencode")
     else:
         fields["reencoded"] = _repair_and_encode(store, plan, adapter, device)
-    write_result(fields, json)
+    write_result(fields, json, texts=("problems",))
 
 
 def _question(plan: RepairPlan, reencode: bool) -> str:
