@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -12,10 +12,19 @@ from mbc_cli.batching import batched
 from mbc_cli.cli import output
 from mbc_cli.corpus.bad_input import BadInput, BadInputs, BadRecord
 from mbc_cli.corpus.choices import Format
-from mbc_cli.errors import UsageError
+from mbc_cli.errors import InputError, UsageError
 from mbc_cli.identifiers import is_unicode
 from mbc_cli.read_ahead import ReadAhead
 
+Answer = TypeVar("Answer")
+Questions = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="QUESTION...",
+        help="Questions, or - for stdin: one a line, or records with a field 'question'.",
+        show_default=False,
+    ),
+]
 Null = Annotated[
     bool, typer.Option("--null", "-0", help="Questions on stdin end with a byte 0, and may hold line breaks.")
 ]
@@ -62,6 +71,29 @@ def batches_of(
 
     arriving = ReadAhead(read, most=batch_size)
     return arriving.batches(batch_size, patience=None if output.stdin_is_file() else _PATIENCE)
+
+
+def each_answered(
+    batch: Sequence[Asked], answer: Callable[[list[str]], Iterable[Answer]], bad: BadInputs
+) -> Iterator[tuple[Asked, Answer | None]]:
+    """The questions of a batch with what ``answer`` makes of their texts, all at once.
+
+    What cannot be asked is counted and has no answer; it costs no other its own.
+    """
+    answers: Iterator[Answer | None]
+    try:
+        answers = iter(answer([question.text for question in batch if question.text]))
+    except InputError as failure:
+        if len(batch) > 1:
+            for question in batch:
+                yield from each_answered([question], answer, bad)
+            return
+        bad.add(batch[0].place, failure.message)
+        answers = iter([None])
+    for question in batch:
+        if question.fault is not None:
+            bad.add(question.place, question.fault)
+        yield question, next(answers) if question.text else None
 
 
 def _from_arguments(questions: Sequence[str]) -> list[Asked]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from mbc_cli.cli import output
 from mbc_cli.errors import ExitCode
 from mbc_cli.memory import Memory
+from mbc_cli.model.select.model import SelectMemoryModel
 from mbc_cli.model.tokenizers import Tokenizers
 from mbc_cli.read_ahead import ReadAhead
 from tests.support.run_mbc import COMMAND, Process, RunMbc, process_environment
@@ -139,3 +141,56 @@ def test_what_is_read_ahead_comes_in_order_and_its_failure_comes_last() -> None:
 )
 def test_a_text_in_pieces_is_folded_as_one_in_a_whole_is(pieces: list[str], line: str) -> None:
     assert "".join(output.folded(pieces)) == line == " ".join("".join(pieces).split())
+
+
+def test_a_search_finds_what_the_api_finds_best_first(mbc: RunMbc, store: Path) -> None:
+    asked = b'{"id": 4, "question": "Who?"}\n{"question": "Did it rain?"}\n'
+    result = mbc("search", "-", "--store", store, "--top-k", "2", "--json", stdin=asked)
+    assert result.code == 0
+    lines = [json.loads(line) for line in result.out.splitlines()]
+    assert [(line.get("id"), line["question"]) for line in lines] == [(4, "Who?"), (None, "Did it rain?")]
+    with Memory.open(store, device="cpu") as memory:
+        found = memory.search(["Who?", "Did it rain?"], top_k=2)
+    assert [line["sources"] for line in lines] == [[asdict(each) for each in sources] for sources in found]
+    for line in lines:
+        assert line["sources"][0]["score"] >= line["sources"][1]["score"]
+
+
+def test_a_search_shows_passages_and_reads_only_what_it_may(mbc: RunMbc, store: Path) -> None:
+    shown = mbc("search", "Who?", "--store", store, "--top-k", "1").out.splitlines()
+    assert len(shown) == 2
+    assert shown[0].startswith("d")
+    assert ", passage " in shown[0]
+    several = mbc("search", "-", "--store", store, "--top-k", "1", stdin=f"Who?\n\n{TOO_LONG}\n".encode())
+    assert several.out.splitlines()[:3] == ["> Who?", *shown]
+    nothing = mbc("search", "Who?", "--store", store, "--where", "source=nobody")
+    assert (nothing.code, nothing.out) == (0, "")
+    assert "is empty" in nothing.err
+
+
+def test_a_search_writes_no_answer_and_whole_banks_are_not_searched(
+    mbc: RunMbc, store: Path, memory: Memory, tmp_path: Path
+) -> None:
+    with CountedCalls(SelectMemoryModel, "stream") as written:
+        assert mbc("search", "Who?", "--store", store).code == 0
+    assert written.count == 0
+    memory.encode(numbered_documents(2))
+    refused = mbc("search", "Who?", "--store", tmp_path / "memory.mbc")
+    assert refused.code == ExitCode.FAILED
+    assert "cannot rank passages" in refused.err
+
+
+def test_a_search_tells_telegrams_where_codes_are_tokens(mbc: RunMbc, tmp_path: Path) -> None:
+    from tests.support.tiny_memories import save_adapter_directory
+    from tests.support.tiny_models import telegram_config
+
+    adapter = save_adapter_directory(tmp_path, make_config=telegram_config)
+    bank = tmp_path / "telegrams.mbc"
+    with Memory.create(bank, adapter, device="cpu") as memory:
+        memory.encode(numbered_documents(2))
+    (line,) = mbc("search", "Who?", "--store", bank, "--json").out.splitlines()
+    telegrams = [source["telegram"] for source in json.loads(line)["sources"]]
+    assert len(telegrams) == 5
+    assert all(telegrams)
+    text = mbc("search", "Who?", "--store", bank).out
+    assert all(" ".join(telegram.split())[:40] in text for telegram in telegrams)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,8 +24,9 @@ from mbc_cli.cli.options import (
     Store,
     count,
 )
-from mbc_cli.cli.questions import Asked, Null, batches_of
-from mbc_cli.errors import ExitCode, InputError, UsageError
+from mbc_cli.cli.passages import write_passages
+from mbc_cli.cli.questions import Asked, Null, Questions, batches_of, each_answered
+from mbc_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from mbc_cli.corpus.bad_input import BadInputs
@@ -35,14 +35,7 @@ if TYPE_CHECKING:
 
 
 def query(
-    questions: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="QUESTION...",
-            help="Questions, or - for stdin: one a line, or records with a field 'question'.",
-            show_default=False,
-        ),
-    ],
+    questions: Questions,
     store: Store = DEFAULT_STORE,
     adapter: Adapter = None,
     sources: Annotated[
@@ -134,12 +127,16 @@ def query(
     as_it_comes = output.stdout_is_terminal() and not json if stream is None else stream
     single = len(questions) == 1 and questions != ["-"]
     show = _Show(json=json, sources=sources, single=single)
+
+    def answered(texts: list[str]) -> list[Answer]:
+        return memory.answer(texts, batch_size=batch_size, **asdict(choice))
+
     for batch in batches:
         if as_it_comes:
             for question in batch:
                 _stream_one(memory, question, choice, show, bad)
         else:
-            for question, answer in _answers(memory, batch, choice, batch_size, bad):
+            for question, answer in each_answered(batch, answered, bad):
                 show.answer(question, answer)
     if show.abstained:
         raise typer.Exit(ExitCode.NOT_IN_MEMORY)
@@ -203,57 +200,20 @@ class _Show:
     def after(self, answer: Answer) -> None:
         """What stands below the text."""
         if self.sources:
-            for source in answer.sources:
-                title = f" {source.title!r}" if source.title else ""
-                output.write(
-                    f"    {source.document_id}{title}, passage {source.passage} "
-                    f"({source.start}-{source.end}), score {source.score:.3f}"
-                )
-                if shown := source.telegram or source.text:
-                    output.write(f"      {_shortened(shown)}")
-
-
-def _answers(
-    memory: Memory, batch: Sequence[Asked], choice: _Choice, batch_size: int, bad: BadInputs
-) -> Iterator[tuple[Asked, Answer | None]]:
-    """Answer a batch; what cannot be asked of it is counted and has no answer, and costs no other its own."""
-    texts = [question.text for question in batch if question.text]
-    answers: Iterator[Answer | None]
-    try:
-        answers = iter(memory.answer(texts, batch_size=batch_size, **asdict(choice)))
-    except InputError as failure:
-        if len(batch) > 1:
-            for question in batch:
-                yield from _answers(memory, [question], choice, batch_size, bad)
-            return
-        bad.add(batch[0].place, failure.message)
-        answers = iter([None])
-    for question in batch:
-        if question.fault is not None:
-            bad.add(question.place, question.fault)
-        yield question, next(answers) if question.text else None
+            write_passages(answer.sources, indent="    ")
 
 
 def _stream_one(memory: Memory, question: Asked, choice: _Choice, show: _Show, bad: BadInputs) -> None:
-    if question.fault is not None:
-        bad.add(question.place, question.fault)
-    if not question.text:
-        show.empty_line()
-        return
-    try:
-        pieces = memory.stream(question.text, **asdict(choice))
-    except InputError as failure:
-        bad.add(question.place, failure.message)
-        show.empty_line()
-        return
-    show.before(question, pieces)
-    for piece in output.folded(pieces):
-        output.write(piece, end="")
-    if not pieces.abstained or not show.single:
-        output.write("")
-    show.after(pieces.answer)
+    def begin(texts: list[str]) -> list[AnswerStream]:
+        return [memory.stream(text, **asdict(choice)) for text in texts]
 
-
-def _shortened(text: str, longest: int = 160) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= longest else line[: longest - 1] + "…"
+    for _, pieces in each_answered([question], begin, bad):
+        if pieces is None:
+            show.empty_line()
+            return
+        show.before(question, pieces)
+        for piece in output.folded(pieces):
+            output.write(piece, end="")
+        if not pieces.abstained or not show.single:
+            output.write("")
+        show.after(pieces.answer)
