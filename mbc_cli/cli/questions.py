@@ -10,6 +10,7 @@ import typer
 
 from mbc_cli.batching import batched
 from mbc_cli.cli import output
+from mbc_cli.cli.help_page import INPUT
 from mbc_cli.corpus.bad_input import BadInput, BadInputs, BadRecord
 from mbc_cli.corpus.choices import Format
 from mbc_cli.errors import InputError, UsageError
@@ -21,12 +22,13 @@ Questions = Annotated[
     list[str],
     typer.Argument(
         metavar="QUESTION...",
-        help="Questions, or - for stdin: one a line, or records with a field 'question'.",
+        help="Questions, or - for stdin: lines, or records with a 'question'.",
         show_default=False,
     ),
 ]
 Null = Annotated[
-    bool, typer.Option("--null", "-0", help="Questions on stdin end with a byte 0, and may hold line breaks.")
+    bool,
+    typer.Option("--null", "-0", help="Questions end with a byte 0, not lines.", rich_help_panel=INPUT),
 ]
 # Questions that follow each other faster are answered together.
 _PATIENCE = 0.05  # seconds

@@ -83,16 +83,14 @@ def query(
 ) -> None:
     """Ask the memory questions; the frozen LLM answers from what was encoded.
 
-    Answers go to stdout, one a line in the order of the questions: line n of the answers belongs to line n
-    of the questions, so that paste joins them. Line breaks within an answer become spaces, and a question
-    that cannot be asked leaves an empty line. With --json answers are JSONL with the question, the sources,
-    and whether the answer is from memory. From a pipe, questions are answered as they arrive.
+    Answers go to stdout, and line n of them belongs to line n of the questions: line breaks in an answer
+    become spaces, and what cannot be asked leaves an empty line. With --json answers are JSONL with their
+    sources. Questions from a pipe are answered as they arrive.
 
     Where nothing in memory speaks to a question, the LLM answers untouched and a line on stderr says so; with
-    --require-memory there is no answer (an empty line among those to several questions, null in JSON) and
-    the exit code is 4, also if only one of many questions is concerned. Adapters that select passages tell
-    it by the best passage's score, once calibrated; others only that the memory, or what may be read of it,
-    is empty.
+    --require-memory the answer is empty (null in JSON) and the exit code is 4, also if only one of many
+    questions is concerned. Adapters that select passages tell it by the best one's score, once calibrated;
+    others only that the memory, or what may be read of it, is empty.
 
     Examples:
 
