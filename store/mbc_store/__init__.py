@@ -9,7 +9,6 @@ import of zarr and icechunk.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mbc_store.conditions import Condition, Where
 from mbc_store.errors import (
     FingerprintMismatch,
     InvalidRecord,
@@ -28,6 +27,7 @@ from mbc_store.errors import (
 )
 
 if TYPE_CHECKING:
+    from mbc_store.conditions import Condition, Where
     from mbc_store.format import StoreConfig
     from mbc_store.memory_store import MemoryStore
     from mbc_store.records import Commit, Counts, DocumentRecord, StoredDocument, StoredPassage, StoreInfo
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from mbc_store.transaction import Transaction
 
 _HOMES = {
+    "Condition": "conditions",
+    "Where": "conditions",
     "Commit": "records",
     "Counts": "records",
     "DocumentRecord": "records",
