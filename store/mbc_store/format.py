@@ -354,6 +354,14 @@ def quiet() -> Iterator[None]:
         yield
 
 
+def dimension_names(path: str, axes: int) -> list[str]:
+    """Names of an array's axes, by which xarray puts those of a group together."""
+    group, _, _ = path.partition("/")
+    first = {"passages": "passage", "documents": "document", "code_counts": "slot"}.get(group, "entry")
+    rest = {"passages/codes": ["slot", "level"], "code_counts": ["level", "code"]}
+    return [first, *rest.get(path, [f"{path.rpartition('/')[2]}_{n}" for n in range(1, axes)])]
+
+
 def create_array(group: zarr.Group, path: str, rows: int, spec: ArraySpec) -> zarr.Array[Any]:
     """An array of ``rows`` rows of fill values, replacing one of that path."""
     with quiet():
@@ -367,6 +375,7 @@ def create_array(group: zarr.Group, path: str, rows: int, spec: ArraySpec) -> za
             compressors=compressors,
             filters=filters,
             fill_value=spec.fill,
+            dimension_names=dimension_names(path, 1 + len(spec.tail)),
             overwrite=True,
         )
 

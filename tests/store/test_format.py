@@ -8,6 +8,7 @@ from pathlib import Path
 import icechunk
 import numpy as np
 import pytest
+import xarray
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -220,3 +221,23 @@ def test_array_metadata_names_only_known_codecs(store: MemoryStore) -> None:
         data = zarr.open_group(session.store, mode="r")[path].metadata.to_dict()
         found |= {c["name"] for c in json.loads(json.dumps(data["codecs"], default=str))}
     assert found == {"transpose", "numcodecs.pcodec", "vlen-utf8", "bytes", "zstd", "crc32c"}
+
+
+def test_xarray_opens_the_arrays_of_a_store_as_data_sets(store: MemoryStore) -> None:
+    records = make_records(0, 9)
+    with store.transaction("load") as transaction:
+        transaction.upsert(records)
+    repository = icechunk.Repository.open(
+        icechunk.local_filesystem_storage(str(store.location.repository_path))
+    )
+    session = repository.readonly_session("main")
+    rows = sum(len(record.codes) for record in records)
+    passages = xarray.open_zarr(session.store, group="passages", consolidated=False)
+    assert passages.codes.dims == ("passage", "slot", "level")
+    codes = passages.codes.isel(passage=slice(rows)).values
+    assert np.array_equal(codes, np.concatenate([record.codes for record in records]))
+    documents = xarray.open_zarr(session.store, group="documents", consolidated=False)
+    assert documents.id.isel(document=slice(len(records))).values.tolist() == [r.id for r in records]
+    counts = xarray.open_zarr(session.store, consolidated=False).code_counts
+    assert counts.dims == ("slot", "level", "code")
+    assert int(counts.sum()) == codes.size
