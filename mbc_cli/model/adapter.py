@@ -104,10 +104,10 @@ def save_adapter(
     (directory / "config.yaml").unlink(missing_ok=True)
     weights = {name: value.cpu().contiguous() for name, value in model.adapter_state().items()}
     save_file(weights, directory / WEIGHTS, metadata={"format": "pt"})
-    save_kv_lora(model.backbone, directory / "kv_lora")
+    config = _with_base_found_again(model)
+    save_kv_lora(model.backbone, directory / "kv_lora", config.base_model)
     tokenizers.save(directory / "tokenizers")
     model.save_architectures(directory)
-    config = _with_base_found_again(model)
     description: dict[str, Any] = {
         "format": FORMAT,
         "fingerprint": model.fingerprint(),

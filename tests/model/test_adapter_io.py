@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from peft import AutoPeftModelForCausalLM
 
 from mbc_cli.errors import MbcError
 from mbc_cli.model.adapter import load_adapter, read_description, save_adapter
@@ -58,6 +59,19 @@ def test_a_loaded_adapter_computes_what_the_saved_one_did(saved) -> None:
     assert loaded.provenance == {"steps": 3, "data": "some"}
     description = read_description(directory / "adapter")
     assert description["fingerprint"] == model.fingerprint() == loaded.model.fingerprint()
+
+
+def test_peft_finds_the_base_model_by_itself_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the LLM was named by a relative path."""
+    monkeypatch.chdir(tmp_path)
+    model, tokenizers = create_memory_model(memory_config(Path()))
+    save_adapter(model, tmp_path / "adapter", tokenizers, {})
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    opened = AutoPeftModelForCausalLM.from_pretrained(str(tmp_path / "adapter" / "kv_lora"))
+    assert opened.get_base_model().config.model_type == "gpt2"
 
 
 def test_it_needs_nothing_but_the_base_model(saved, tmp_path: Path) -> None:

@@ -284,7 +284,7 @@ def test_plain_peft_loads_the_saved_adapters_and_computes_the_same(family: str, 
     backbone = tiny_backbone(family)
     backbone.transformer.save_pretrained(tmp_path / "base")
     learned_lora(backbone)
-    save_kv_lora(backbone, tmp_path / "kv_lora")
+    save_kv_lora(backbone, tmp_path / "kv_lora", str(tmp_path / "base"))
     base: PreTrainedModel = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
     plain_peft = PeftModel.from_pretrained(base, str(tmp_path / "kv_lora")).eval()
     ids = prompts()[0][-1:]

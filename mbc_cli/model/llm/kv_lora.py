@@ -149,9 +149,14 @@ def lora_state(backbone: Backbone) -> dict[str, Tensor]:
     return state
 
 
-def save_kv_lora(backbone: Backbone, directory: Path) -> None:
-    """Write the adapters in PEFT's own format (adapter_config.json, adapter_model.safetensors)."""
+def save_kv_lora(backbone: Backbone, directory: Path, base_model: str) -> None:
+    """Write the adapters in PEFT's own format (adapter_config.json, adapter_model.safetensors).
+
+    ``base_model`` is the LLM's hub id or absolute path: AutoPeftModel looks for it from any folder.
+    """
     assert isinstance(backbone.language_model, PeftModel)
+    for config in backbone.language_model.peft_config.values():
+        config.base_model_name_or_path = base_model
     backbone.language_model.save_pretrained(str(directory), save_embedding_layers=False)
     # PEFT writes a template model card, which would sit beside ours.
     (directory / "README.md").unlink(missing_ok=True)
