@@ -27,7 +27,7 @@ import yaml
 from mbc_cli.evaluation.protocol import Evaluation, evaluate
 from mbc_cli.evaluation.vector_memory import AnyMemory, VectorMemory
 from mbc_cli.memory import Memory
-from mbc_cli.model.config import MemoryConfig
+from mbc_cli.model.config import parse_memory_config
 from mbc_cli.training.adapt import adapt
 from mbc_cli.training.config import TrainingConfig
 
@@ -187,7 +187,7 @@ def train(variant: Variant, work: Path, adapter: Path, seed: int) -> None:
     language_model = train_language_model(work, variant.language_model)
     settings = configuration(variant, language_model)
     report = adapt(
-        MemoryConfig.model_validate(settings["model"]),
+        parse_memory_config(settings["model"]),
         TrainingConfig.model_validate(settings["training"] | {"seed": seed}),
         *news(TRAINING_DOCUMENTS, seed=TRAINING_SEED, split="train", **variant.news),
         news(VALIDATION_DOCUMENTS, seed=VALIDATION_SEED, **variant.news),

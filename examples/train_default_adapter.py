@@ -23,7 +23,7 @@ from mbc_cli.corpus.documents import Document, Question
 from mbc_cli.model.adapter import write_description
 from mbc_cli.model.build import count_parameters
 from mbc_cli.model.calibration import Calibration
-from mbc_cli.model.config import MemoryConfig
+from mbc_cli.model.config import parse_memory_config
 from mbc_cli.model.llm.architectures import model_config
 from mbc_cli.news.generator import generate_news
 from mbc_cli.training.adapt import adapt
@@ -55,7 +55,7 @@ def main() -> None:
         subprocess.run([sys.executable, str(script), str(language_model), *sizes], check=True)
 
     preset = yaml.safe_load(PRESET.read_text())
-    config = MemoryConfig.model_validate(preset["model"] | {"base_model": str(language_model)})
+    config = parse_memory_config(preset["model"] | {"base_model": str(language_model)})
     settings = preset["training"] | ({"max_steps": arguments.max_steps} if arguments.max_steps else {})
     report = adapt(
         config,
@@ -132,9 +132,11 @@ def bundle(adapter: Path, language_model: Path, output: Path) -> None:
     shutil.copytree(language_model, output / "base")
     description = yaml.safe_load((output / "config.yaml").read_text())
     description["model"] |= {"base_model": "./base", "base_revision": None}
+    if description.get("calibration"):
+        description["calibration"]["fallback"] = False  # its LLM knows nothing by itself
     lora = output / "kv_lora" / "adapter_config.json"
     lora.write_text(lora.read_text().replace(str(language_model.resolve()), "../base"))
-    config = MemoryConfig.model_validate(description["model"])
+    config = parse_memory_config(description["model"])
     parts = count_parameters(config, model_config(str(language_model)))
     (output / "README.md").write_text(card(description, parts))
     write_description(output, description)

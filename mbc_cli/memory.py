@@ -258,6 +258,7 @@ class Memory(StoredDocuments):
         where: Where | None = None,
         threshold: float | None = None,
         require_memory: bool = False,
+        fallback: bool | None = None,
         batch_size: int = 16,
     ) -> list[Answer]:
         """Answer ``questions``, in order; each answer says whether the memory spoke to its question.
@@ -269,8 +270,9 @@ class Memory(StoredDocuments):
                 ``["year>=2021", "source!=blog"]`` (docs/filters.md).
             threshold: read the memory where the probability that it speaks to the question is at least this;
                 0 is always. None is the adapter's own, or always if it is not calibrated.
-            require_memory: abstain where the memory does not speak to the question. Otherwise the LLM
-                answers untouched there.
+            require_memory: abstain where the memory does not speak to the question; goes before ``fallback``.
+            fallback: whether the LLM answers there, untouched; else the answer has ``abstained``. None is
+                the adapter's habit: the bundled one abstains, those that do not say answer.
 
         Raises:
             ValueError: ``top_k`` is below 1, ``threshold`` is not in [0, 1], or a question is empty.
@@ -282,7 +284,7 @@ class Memory(StoredDocuments):
                 filter=MemoryFilter.of(since, until, where),
                 top_k=top_k,
                 threshold=threshold,
-                require_memory=require_memory,
+                require_memory=require_memory or not self._falls_back(fallback),
                 batch_size=_count("batch_size", batch_size),
             )
 
@@ -296,6 +298,7 @@ class Memory(StoredDocuments):
         where: Where | None = None,
         threshold: float | None = None,
         require_memory: bool = False,
+        fallback: bool | None = None,
     ) -> AnswerStream:
         """Answer one question piece by piece; arguments as for :meth:`answer`.
 
@@ -307,9 +310,13 @@ class Memory(StoredDocuments):
                 filter=MemoryFilter.of(since, until, where),
                 top_k=top_k,
                 threshold=threshold,
-                require_memory=require_memory,
+                require_memory=require_memory or not self._falls_back(fallback),
             )
         return AnswerStream(stream.known, self._in_turns(iter(stream)))
+
+    def _falls_back(self, fallback: bool | None) -> bool:
+        habit = self.calibration is None or self.calibration.fallback
+        return habit if fallback is None else fallback
 
     def _in_turns(self, pieces: Iterator[str]) -> Iterator[str]:
         """``pieces``, each made when it is this thread's turn: others answer while one is being shown."""

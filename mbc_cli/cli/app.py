@@ -41,7 +41,8 @@ _QUIET = "Only data and errors."
 _VERBOSE = "Say more on stderr; show tracebacks."
 EXIT_CODES = (
     "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but some input was skipped, "
-    "4 not in memory (query --require-memory, any of its questions), 130 interrupted (143 by SIGTERM)."
+    "4 not in memory (query --require-memory, any of its questions; else that is an answer), "
+    "130 interrupted (143 by SIGTERM)."
 )
 
 

@@ -15,4 +15,5 @@ def describe_calibration(calibration: Calibration) -> str:
         f"{calibration.false_abstention_rate:.1%} on {calibration.held_out_questions:,} held-out questions "
         f"about {calibration.held_out_passages:,} passages; memory is read from confidence "
         f"{calibration.threshold:g} on"
+        + ("" if calibration.fallback else ", and the LLM answers nothing else")
     )

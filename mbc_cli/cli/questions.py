@@ -30,6 +30,15 @@ Null = Annotated[
     bool,
     typer.Option("--null", "-0", help="Questions end with a byte 0, not lines.", rich_help_panel=INPUT),
 ]
+Fallback = Annotated[
+    bool | None,
+    typer.Option(
+        "--fallback/--no-fallback",
+        help="The LLM answers what is not in memory.",
+        show_default=False,
+    ),
+]
+NOT_IN_MEMORY = "not in memory"
 # Questions that follow each other faster are answered together.
 _PATIENCE = 0.05  # seconds
 

@@ -29,7 +29,17 @@ SET_WITHOUT_ASKING = frozenset(
         *("batch_size", "commit_every", "device", "dry_run", "json", "on_error", "quantize", "verbose"),
         *("format", "id_field", "text_field", "timestamp_field", "title_field"),
         *("keep_text", "overlap", "store", "window"),
-        *("codes", "limit", "offset", "require_memory", "sources", "stream", "threshold", "top_k"),
+        *(
+            "codes",
+            "fallback",
+            "limit",
+            "offset",
+            "require_memory",
+            "sources",
+            "stream",
+            "threshold",
+            "top_k",
+        ),
     ]
 )
 

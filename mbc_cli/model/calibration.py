@@ -24,6 +24,9 @@ class Calibration(FrozenConfig):
     size_weight: float = Field(description="Weight of the natural logarithm of the number of passages.")
     bias: float
     threshold: float = Field(0.5, ge=0, le=1, description="Confidence from which on the memory is read.")
+    fallback: bool = Field(
+        True, description="Whether the LLM, untouched, answers what is not in memory, or nobody does."
+    )
     questions: int = Field(ge=1, description="Questions of the fit.")
     passages: int = Field(ge=1, description="Passages of the fit.")
     held_out_questions: int = Field(ge=1, description="Questions that the rates were measured on.")

@@ -43,6 +43,7 @@ def calibrate(
     questions: Sequence[Question],
     *,
     threshold: float = 0.5,
+    fallback: bool = True,
     batch_size: int = 16,
     seed: int = 0,
 ) -> Calibration | None:
@@ -54,6 +55,7 @@ def calibrate(
     Args:
         threshold: from which probability on ``query`` reads the memory. The default weighs an answer from
             the wrong passage as much as an answer that was there and not given.
+        fallback: whether the LLM answers what is not in memory, where nobody says otherwise.
 
     Returns:
         None where nothing can be told from the data: fewer than ``FEWEST_QUESTIONS`` questions in either
@@ -82,6 +84,7 @@ def calibrate(
         size_weight=float(weights[1]),
         bias=float(weights[2]),
         threshold=threshold,
+        fallback=fallback,
         questions=len(fitted),
         passages=fit_on.passages,
         held_out_questions=len(held_out),

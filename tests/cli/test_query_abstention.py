@@ -10,6 +10,7 @@ import pytest
 
 from mbc_cli.corpus.documents import Question
 from mbc_cli.errors import ExitCode
+from mbc_cli.memory import Memory
 from mbc_cli.model.adapter import read_description
 from tests.support.calibrated_memories import CALIBRATION_SEED, TEST_SEED, people, save_calibrated_adapter
 from tests.support.run_mbc import RunMbc, run_process
@@ -26,8 +27,6 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def store(adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A memory of the first 30 people; nobody has heard of the last 10."""
-    from mbc_cli.memory import Memory
-
     place = tmp_path_factory.mktemp("bank") / "people.mbc"
     Memory.create(place, adapter, device="cpu").encode(DOCUMENTS[:IN_MEMORY])
     return place
@@ -184,3 +183,67 @@ def test_what_cannot_be_calibrated_is_refused_in_a_line_and_left_as_it_was(
     whole = mbc("adapter", "calibrate", adapter_directory, "--documents", texts, "--questions", asked)
     assert whole.code == ExitCode.FAILED
     assert "whole-bank" in whole.err
+
+
+@pytest.mark.parametrize("stream", ["--stream", "--no-stream"])
+def test_what_is_not_in_memory_is_an_answer_of_one_line_unless_the_llm_shall_answer(
+    mbc: RunMbc, store: Path, stream: str
+) -> None:
+    there, missing = known(store, mbc), unknown(store, mbc)
+    asked = f"{missing}\n{there}\n".encode()
+    options = ("--store", store, stream)
+    alone = mbc("query", there, *options).out
+    withheld = mbc("query", "-", *options, "--no-fallback", stdin=asked)
+    assert (withheld.code, withheld.out) == (0, f"not in memory\n{alone}")
+    assert "not in memory" not in withheld.err
+    assert mbc("query", missing, *options, "--no-fallback").out == "not in memory\n"
+    answered = mbc("query", missing, *options, "--fallback")
+    assert (answered.code, answered.out) == (0, mbc("query", missing, *options).out)
+    assert mbc("query", missing, *options, "--require-memory", "--fallback").code == ExitCode.NOT_IN_MEMORY
+
+
+def test_the_adapter_says_whether_the_llm_answers_what_is_not_in_memory(
+    mbc: RunMbc, adapter: Path, store: Path, tmp_path: Path
+) -> None:
+    missing = unknown(store, mbc)
+    copy, bank = tmp_path / "adapter", tmp_path / "bank.mbc"
+    shutil.copytree(adapter, copy)
+    shutil.copytree(store, bank)
+    texts, asked = write_people(tmp_path, 70)
+    options = ("--documents", texts, "--questions", asked, "--device", "cpu", "--no-fallback")
+    assert "the LLM answers nothing else" in mbc("adapter", "calibrate", copy, *options).out
+    options = ("--store", bank, "--adapter", copy, "--json")
+    withheld = json.loads(mbc("query", missing, *options).out)
+    assert (withheld["answer"], withheld["abstained"]) == (None, True)
+    answered = json.loads(mbc("query", missing, *options, "--fallback").out)
+    assert (answered["abstained"], answered["from_memory"]) == (False, False)
+    assert isinstance(answered["answer"], str)
+
+
+def test_the_habit_holds_in_python_too_and_requiring_memory_goes_before_it(mbc: RunMbc, store: Path) -> None:
+    missing = unknown(store, mbc)
+    with Memory.open(store, device="cpu") as memory:
+
+        def abstained(**options: bool | None) -> bool:
+            (answer,) = memory.answer([missing], **options)
+            assert memory.stream(missing, **options).answer == answer
+            return answer.abstained
+
+        assert not abstained()
+        assert not abstained(fallback=True)
+        assert abstained(fallback=False)
+        assert abstained(fallback=True, require_memory=True)
+        assert memory.calibration is not None
+        memory.calibration = memory.calibration.model_copy(update={"fallback": False})
+        assert abstained()
+        assert not abstained(fallback=True)
+
+
+def test_the_bundled_adapter_does_not_ask_its_llm_what_is_not_in_memory(mbc: RunMbc, tmp_path: Path) -> None:
+    bank = tmp_path / "news.mbc"
+    text = b"Mira Okafor opened the harbour museum in Lindholm."
+    assert mbc("encode", "-", "--store", bank, "--device", "cpu", stdin=text).code == 0
+    question = "Which prize went to Tove Sandgren?"
+    result = mbc("query", question, "--store", bank, "--device", "cpu")
+    assert (result.code, result.out) == (0, "not in memory\n")
+    assert mbc("query", question, "--store", bank, "--fallback").out != "not in memory\n"

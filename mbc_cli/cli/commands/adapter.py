@@ -133,6 +133,13 @@ def calibrate(
             "--threshold", metavar="P", min=0, max=1, help="Read the memory from this probability on."
         ),
     ] = 0.5,
+    fallback: Annotated[
+        bool,
+        typer.Option(
+            "--fallback/--no-fallback",
+            help="Let the LLM answer what is not in memory, or nobody, by default.",
+        ),
+    ] = True,
     format: InputFormat = None,
     delimiter: Delimiter = None,
     on_error: OnError = "skip",
@@ -193,6 +200,7 @@ def calibrate(
         data.documents,
         data.questions,
         threshold=threshold,
+        fallback=fallback,
         batch_size=batch_size,
     )
     if found is None:

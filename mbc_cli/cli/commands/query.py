@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,7 +26,7 @@ from mbc_cli.cli.options import (
     count,
 )
 from mbc_cli.cli.passages import write_passages
-from mbc_cli.cli.questions import Asked, Null, Questions, batches_of, each_answered
+from mbc_cli.cli.questions import NOT_IN_MEMORY, Asked, Fallback, Null, Questions, batches_of, each_answered
 from mbc_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def query(
         bool,
         typer.Option("--require-memory", help="Leave what is not in memory; then exit with 4."),
     ] = False,
+    fallback: Fallback = None,
     threshold: Annotated[
         float | None,
         typer.Option(
@@ -83,14 +85,14 @@ def query(
 ) -> None:
     """Ask the memory questions; the frozen LLM answers from what was encoded.
 
-    Answers go to stdout, and line n of them belongs to line n of the questions: line breaks in an answer
-    become spaces, and what cannot be asked leaves an empty line. With --json answers are JSONL with their
-    sources. Questions from a pipe are answered as they arrive.
+    Line n of the answers belongs to line n of the questions: line breaks in an answer become spaces, and what
+    cannot be asked leaves an empty line. With --json answers are JSONL with their sources. Questions from a
+    pipe are answered as they arrive.
 
-    Where nothing in memory speaks to a question, the LLM answers untouched and a line on stderr says so; with
-    --require-memory the answer is empty (null in JSON) and the exit code is 4, also if only one of many
-    questions is concerned. Adapters that select passages tell it by the best one's score, once calibrated;
-    others only that the memory, or what may be read of it, is empty.
+    What is not in memory the bundled adapter answers with "not in memory" (null in JSON), others with the
+    LLM, untouched, and a word on stderr. With --require-memory the answer is empty and the exit code 4, also
+    if only one of many is concerned. Adapters that select passages tell it by the best one's score, once
+    calibrated; others only that nothing may be read.
 
     Examples:
 
@@ -106,7 +108,7 @@ def query(
 
     if stream and json:
         raise UsageError("--stream shows text and --json writes JSON", "leave one of them out")
-    choice = _Choice(top_k, since, until, where, threshold, require_memory)
+    choice = _Choice(top_k, since, until, where, threshold, require_memory, fallback)
     bad = counted_bad_inputs(on_error)
     batches = batches_of(questions, batch_size, bad, format=format, delimiter=delimiter, null=null)
     # Wrong conditions, times and paths are told before torch is imported, which takes seconds.
@@ -124,7 +126,7 @@ def query(
         output.warn("this adapter reads the whole bank at once, so its answers name no sources")
     as_it_comes = output.stdout_is_terminal() and not json if stream is None else stream
     single = len(questions) == 1 and questions != ["-"]
-    show = _Show(json=json, sources=sources, single=single)
+    show = _Show(json=json, sources=sources, single=single, require_memory=require_memory)
 
     def answered(texts: list[str]) -> list[Answer]:
         return memory.answer(texts, batch_size=batch_size, **asdict(choice))
@@ -136,7 +138,7 @@ def query(
         else:
             for question, answer in each_answered(batch, answered, bad):
                 show.answer(question, answer)
-    if show.abstained:
+    if require_memory and show.abstained:
         raise typer.Exit(ExitCode.NOT_IN_MEMORY)
     exit_if_skipped(bad)
 
@@ -151,6 +153,7 @@ class _Choice:
     where: list[str] | None
     threshold: float | None
     require_memory: bool
+    fallback: bool | None
 
 
 @dataclass(slots=True)
@@ -160,6 +163,7 @@ class _Show:
     json: bool
     sources: bool
     single: bool
+    require_memory: bool
     abstained: int = 0
 
     def answer(self, question: Asked, answer: Answer | None) -> None:
@@ -175,11 +179,17 @@ class _Show:
             result = {"question": fields.pop("question"), "answer": None if answer.abstained else text}
             output.write_json(identity | result | fields)
             return
-        if answer.abstained:
-            self.empty_line()
-        else:
-            output.write("".join(output.folded([answer.text])))
+        self.text([answer.text], answer)
         self.after(answer)
+
+    def text(self, pieces: Iterable[str], answer: Answer | AnswerStream) -> None:
+        """The line of the answer, as its pieces come."""
+        if answer.abstained and self.require_memory:
+            self.empty_line()
+            return
+        for piece in [NOT_IN_MEMORY] if answer.abstained else output.folded(pieces):
+            output.write(piece, end="")
+        output.write("")
 
     def empty_line(self) -> None:
         """Line n of the answers belongs to line n of the questions, also where there is no answer."""
@@ -191,9 +201,10 @@ class _Show:
         self.abstained += answer.abstained
         if not self.single and not self.json and output.stdout_is_terminal():
             output.write(f"> {question.text}")
-        if answer.abstained or not (answer.from_memory or self.json):  # JSON says the latter by itself
-            what = "no answer is given" if answer.abstained else "the LLM answers without it"
-            output.note(f"not in memory: {what} ({question.text})")
+        if answer.abstained and self.require_memory:
+            output.note(f"{NOT_IN_MEMORY}: no answer is given ({question.text})")
+        elif not (answer.from_memory or answer.abstained or self.json):  # JSON says it by itself
+            output.note(f"{NOT_IN_MEMORY}: the LLM answers without it ({question.text})")
 
     def after(self, answer: Answer) -> None:
         """What stands below the text."""
@@ -210,8 +221,5 @@ def _stream_one(memory: Memory, question: Asked, choice: _Choice, show: _Show, b
             show.empty_line()
             return
         show.before(question, pieces)
-        for piece in output.folded(pieces):
-            output.write(piece, end="")
-        if not pieces.abstained or not show.single:
-            output.write("")
+        show.text(pieces, pieces)
         show.after(pieces.answer)
