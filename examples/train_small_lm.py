@@ -36,9 +36,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from mbc_cli.model.config import MemoryConfig
+from mbc_cli.model.config import WholeBankConfig
 
-PROMPT: str = MemoryConfig.model_fields["prompt"].default  # the form in which mbc asks the LLM
+PROMPT: str = WholeBankConfig.model_fields["prompt"].default  # the form in which mbc asks the LLM
 END, PADDING = "<|endoftext|>", "<|padding|>"
 POSITIONS = 512
 BLOCK = 256

@@ -17,7 +17,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import PreTrainedTokenizerFast
 
-from mbc_cli.errors import ExitCode
+from mbc_cli.errors import DISTRIBUTION, ExitCode
 from mbc_cli.presets import preset_names
 from mbc_cli.training.checkpoints import Checkpoints, read_metrics
 from tests.support.run_mbc import COMMAND, Process, RunMbc, process_environment
@@ -201,6 +201,7 @@ def test_doctor_finds_a_readable_adapter_and_store(
     assert result.code == 0, result.out
     assert "1 documents" in checks["store"]["finding"]
     assert checks["device"]["ok"] is True
+    assert checks[DISTRIBUTION]["ok"] is True
 
 
 def test_doctor_fails_where_the_store_cannot_be_read(

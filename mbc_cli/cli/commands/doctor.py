@@ -13,7 +13,7 @@ import typer
 
 from mbc_cli.cli import output
 from mbc_cli.cli.options import Adapter, Json
-from mbc_cli.errors import ExitCode
+from mbc_cli.errors import DISTRIBUTION, ExitCode
 
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "icechunk", "zarr", "numpy", "typer")
 OPTIONAL_PACKAGES = ("datasets", "bitsandbytes", "tensorboard", "wandb")
@@ -51,7 +51,7 @@ def doctor(
     checks = [
         Check("python", True, f"{platform.python_version()} on {platform.system()} {platform.machine()}")
     ]
-    checks.append(_package("mbc", required=False))
+    checks.append(_package(DISTRIBUTION, required=False))
     checks += [_package(name, required=True) for name in PACKAGES]
     checks += [_package(name, required=False) for name in OPTIONAL_PACKAGES]
     checks.append(_guarded("device", _device))

@@ -8,6 +8,7 @@ this package loads it into its ordinary layer and computes the same.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -134,7 +135,10 @@ def attach_kv_lora(backbone: Backbone, config: KvLoraConfig) -> None:
     """Put trainable adapters (float32) into the LLM; at first they change nothing, their B being zero."""
     if isinstance(backbone.language_model, PeftModel):
         raise ValueError("the backbone already carries KV-LoRA: load a fresh one to attach another")
-    model = get_peft_model(backbone.language_model, peft_config(backbone, config))
+    with warnings.catch_warnings():
+        # PEFT asks by a name that transformers deprecates; who loads a memory can do nothing about it.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        model = get_peft_model(backbone.language_model, peft_config(backbone, config))
     backbone.language_model = model.eval()
 
 

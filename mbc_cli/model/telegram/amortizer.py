@@ -2,7 +2,7 @@
 
 What the reader could guess costs no slot, what questions ask for gets one. How telling a token is, its
 salience, starts as its rarity among the training's documents, which answers more questions from equal numbers
-of tokens than the LLM's surprisal does (docs/results.md), and learns from questions.
+of tokens than the LLM's surprisal does, and learns from questions.
 """
 
 from __future__ import annotations
