@@ -54,12 +54,12 @@ def read_delimited(
     # The module's limit is for all of the process; lines are limited as they are read.
     csv.field_size_limit(MAX_RECORD_BYTES)
     line = lines.first_line().decode("utf-8", "replace")
-    told = delimiter_of(line, column) or ","
+    found = delimiter_of(line, column) or ","
     if _DECLARATION.fullmatch(line):
         next(lines)
-    elif delimiter is None and told != ",":
-        bad.remark(name, f"columns are parted by {told!r}, as the header has it; --delimiter settles it")
-    rows = csv.reader(_CsvLines(lines), delimiter=delimiter or told, strict=True)
+    elif delimiter is None and found != ",":
+        bad.remark(name, f"columns are parted by {found!r}, as the header has it; --delimiter settles it")
+    rows = csv.reader(_CsvLines(lines), delimiter=delimiter or found, strict=True)
     header: list[str] = []
     while True:
         first = lines.number + 1

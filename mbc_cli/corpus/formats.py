@@ -35,7 +35,7 @@ _ARRAY_OF_OBJECTS = re.compile(rb"\[(\{|\]|$)")
 _SPOILT_OBJECT = re.compile(r'\s*\{\s*"')
 
 # A record with its place in the input, such as "corpus.jsonl:17".
-Placed = tuple[str, object]
+LocatedRecord = tuple[str, object]
 
 
 @dataclass(slots=True)
@@ -67,13 +67,13 @@ def format_of(path: Path) -> Format | None:
     return FORMAT_OF_SUFFIX.get(suffixes[-1]) if suffixes else None
 
 
-def read_source(source: Source, format: Format | None) -> Iterator[Placed]:
+def read_source(source: Source, format: Format | None) -> Iterator[LocatedRecord]:
     """Yield the records of a stream of this format; None decides it by the content."""
     reader = _READERS[format] if format is not None else _reader_for(source)
     return reader(source)
 
 
-def _reader_for(source: Source) -> Callable[[Source], Iterator[Placed]]:
+def _reader_for(source: Source) -> Callable[[Source], Iterator[LocatedRecord]]:
     """What reads a stream without a name; nothing is taken from it but blank lines."""
     try:
         if source.stream.peek(4)[:4] == b"PAR1":
@@ -94,22 +94,22 @@ def _reader_for(source: Source) -> Callable[[Source], Iterator[Placed]]:
     return _read_mixed if delimiter_of(line, source.column) is None else _read_csv
 
 
-def _read_jsonl(source: Source) -> Iterator[Placed]:
+def _read_jsonl(source: Source) -> Iterator[LocatedRecord]:
     """Yield the value of every line that is not blank."""
     return _read_parsed(source, lambda text: True)
 
 
-def _read_mixed(source: Source) -> Iterator[Placed]:
+def _read_mixed(source: Source) -> Iterator[LocatedRecord]:
     """Yield every line that is not blank: a JSON object is a record, anything else is text."""
     return _read_parsed(source, lambda text: text.lstrip().startswith("{") and is_json_object(text))
 
 
-def _read_lines(source: Source) -> Iterator[Placed]:
+def _read_lines(source: Source) -> Iterator[LocatedRecord]:
     """Yield every line that is not blank as text."""
     return _read_parsed(source, lambda text: False)
 
 
-def _read_parsed(source: Source, is_json: Callable[[str], bool]) -> Iterator[Placed]:
+def _read_parsed(source: Source, is_json: Callable[[str], bool]) -> Iterator[LocatedRecord]:
     place = source.name
     parser = JsonParser(lambda what: source.bad.remark(place, what))
     if source.blank_lines:
@@ -126,7 +126,7 @@ def _read_parsed(source: Source, is_json: Callable[[str], bool]) -> Iterator[Pla
             source.bad.add(place, str(reason))
 
 
-def _read_json(source: Source) -> Iterator[Placed]:
+def _read_json(source: Source) -> Iterator[LocatedRecord]:
     """Yield the items of an array, or objects that follow each other, on lines of their own or not."""
     if is_json_object(source.lines.first_line().decode("utf-8", "replace")):
         yield from _read_jsonl(source)
@@ -145,16 +145,16 @@ def _read_json(source: Source) -> Iterator[Placed]:
         source.bad.add(f"{source.name} item {number + 1}", f"{reason}; what came before was read")
 
 
-def _read_csv(source: Source, usual: str | None = None) -> Iterator[Placed]:
+def _read_csv(source: Source, usual: str | None = None) -> Iterator[LocatedRecord]:
     delimiter = source.delimiter or usual
     return read_delimited(source.name, source.lines, source.bad, delimiter=delimiter, column=source.column)
 
 
-def _read_tsv(source: Source) -> Iterator[Placed]:
+def _read_tsv(source: Source) -> Iterator[LocatedRecord]:
     return _read_csv(source, "\t")
 
 
-def _read_parquet(source: Source) -> Iterator[Placed]:
+def _read_parquet(source: Source) -> Iterator[LocatedRecord]:
     """Yield a record for every row; a row group or a row that takes too much memory is left out by name."""
     import pyarrow as pa
 
@@ -186,7 +186,7 @@ def _read_parquet(source: Source) -> Iterator[Placed]:
         bad.add(name, f"not readable as Parquet after row {row}: {' '.join(str(failure).split())[:300]}")
 
 
-def _read_text(source: Source) -> Iterator[Placed]:
+def _read_text(source: Source) -> Iterator[LocatedRecord]:
     """Yield the whole stream as one text, whose name is the file's."""
     content = bytearray()
     try:
@@ -201,7 +201,7 @@ def _read_text(source: Source) -> Iterator[Placed]:
         yield source.name, PlainText(text, source.name)
 
 
-_READERS: dict[Format, Callable[[Source], Iterator[Placed]]] = {
+_READERS: dict[Format, Callable[[Source], Iterator[LocatedRecord]]] = {
     "jsonl": _read_jsonl,
     "json": _read_json,
     "csv": _read_csv,

@@ -52,9 +52,9 @@ class Lines(Iterator[bytes]):
             for line in self._ready:
                 if isinstance(line, Exception) or line.strip():
                     return b"" if isinstance(line, Exception) else b"".join(line.split())[:2]
-            begun = b"".join(b"".join(self._pieces).split())
-            if self._ended or len(begun) > 1:
-                return begun[:2]
+            partial = b"".join(b"".join(self._pieces).split())
+            if self._ended or len(partial) > 1:
+                return partial[:2]
             self._fill()
 
     def first_line(self) -> bytes:

@@ -15,7 +15,7 @@ from mbc_cli.corpus.bad_input import BadInputs, BadRecord
 from mbc_cli.corpus.choices import Format, OnBadTime
 from mbc_cli.corpus.delimited import check_delimiter
 from mbc_cli.corpus.documents import Document, Question
-from mbc_cli.corpus.formats import FORMAT_OF_SUFFIX, Placed, Source, format_of, read_source
+from mbc_cli.corpus.formats import FORMAT_OF_SUFFIX, LocatedRecord, Source, format_of, read_source
 from mbc_cli.corpus.records import FieldNames, document_from, identifier_from, question_from
 from mbc_cli.corpus.streams import STDIN, open_stream
 from mbc_cli.errors import UnreadableError, UsageError
@@ -105,7 +105,7 @@ def read_records(
     *,
     blank_lines: bool = False,
     null: bool = False,
-) -> Iterator[Placed]:
+) -> Iterator[LocatedRecord]:
     """Yield the records of ``sources`` with their places.
 
     Args:
@@ -194,7 +194,7 @@ def _records(
     *,
     blank_lines: bool = False,
     null: bool = False,
-) -> Iterator[Placed]:
+) -> Iterator[LocatedRecord]:
     for source, format in files:
         name = "stdin" if source == STDIN else source
         try:
@@ -205,7 +205,9 @@ def _records(
             bad.add(name, failure.message)
 
 
-def _made(records: Iterator[Placed], make: Callable[[str, object], Item], bad: BadInputs) -> Iterator[Item]:
+def _made(
+    records: Iterator[LocatedRecord], make: Callable[[str, object], Item], bad: BadInputs
+) -> Iterator[Item]:
     for place, record in records:
         try:
             item = make(place, record)
