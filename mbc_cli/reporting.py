@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 Advance = Callable[..., None]
-"""Called with how much was done since, and ``total=`` once it is known."""
+"""Called with how much was done since; ``total=`` once it is known, ``also=`` another figure to show."""
 
 
 class Listener(Protocol):
@@ -34,7 +34,7 @@ class _Nobody:
         self, description: str, *, total: int | None = None, unit: str = "documents"
     ) -> Iterator[Advance]:
         """Show nothing."""
-        yield lambda count=1, total=None: None
+        yield lambda count=1, total=None, also="": None
 
 
 _listener: Listener = _Nobody()

@@ -11,7 +11,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, is_dataclass
 from enum import IntEnum
@@ -19,18 +19,18 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, TextIO
 
 from mbc_cli.errors import DeclinedError, MbcError, UsageError
+from mbc_cli.reporting import Advance
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from mbc_cli.cli.progress_rows import ProgressRows
     from mbc_cli.inference.telegrams import Piece
 
 # With what a hostile document could steer a terminal, begin a line that is not ours, or show text in another
 # order: control characters except tab, line and paragraph separators, bidirectional overrides and isolates.
 _UNSEEN = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _WIDEST_PADDING = 40
-
-Advance = Callable[..., None]
 
 
 class Verbosity(IntEnum):
@@ -47,6 +47,7 @@ class ClosedPipe(Exception):
 
 _verbosity = Verbosity.NORMAL
 _errors_as_json = False
+_rows: ProgressRows | None = None  # drawn at present
 
 
 def set_verbosity(level: Verbosity) -> None:
@@ -244,29 +245,26 @@ def traceback(text: str) -> None:
 
 @contextmanager
 def progress(description: str, *, total: int | None = None, unit: str = "documents") -> Iterator[Advance]:
-    """Show a bar with the rate while the block runs, where stderr is a terminal; yield what moves it on."""
+    """Show how far the block is while it runs, where stderr is a terminal; yield what moves it on.
+
+    Work within other work has a row of its own below it.
+    """
+    global _rows
     if not stderr_is_terminal() or _verbosity is Verbosity.QUIET:
-        yield lambda count=1, total=None: None
+        yield lambda count=1, total=None, also="": None
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    if _rows is not None:
+        with _rows.row(visible(description), total, unit) as advance:
+            yield advance
+        return
+    from mbc_cli.cli.progress_rows import ProgressRows
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}", justify="right"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=_console(stderr=True), transient=True) as bar:
-        task = bar.add_task(description, total=total, rate="")
-
-        def advance(count: int = 1, total: int | None = total) -> None:
-            bar.update(task, advance=count, total=total)
-            shown = bar.tasks[0]
-            if shown.elapsed:
-                bar.update(task, rate=f"{shown.completed / shown.elapsed:,.0f} {unit}/s")
-
-        yield advance
+    _rows = ProgressRows(_console(stderr=True))
+    try:
+        with _rows.drawn(), _rows.row(visible(description), total, unit) as advance:
+            yield advance
+    finally:
+        _rows = None
 
 
 def confirm(question: str, *, yes: bool) -> None:
@@ -314,7 +312,8 @@ def _say(label: str, style: str, message: str) -> None:
             from rich.text import Text
 
             styled = Text.assemble((label, style), text) if label else Text(text, style=style)
-            _console(stderr=True).print(styled, soft_wrap=True)
+            console = _console(stderr=True) if _rows is None else _rows.console
+            console.print(styled, soft_wrap=True)
         else:
             _write_flushed(sys.stderr, f"{label}{text}\n")
 

@@ -17,7 +17,7 @@ from mbc_cli.corpus.delimited import check_delimiter
 from mbc_cli.corpus.documents import Document, Question
 from mbc_cli.corpus.formats import FORMAT_OF_SUFFIX, LocatedRecord, Source, format_of, read_source
 from mbc_cli.corpus.records import FieldNames, document_from, identifier_from, question_from
-from mbc_cli.corpus.streams import STDIN, open_stream
+from mbc_cli.corpus.streams import STDIN, OnRead, open_stream
 from mbc_cli.errors import UnreadableError, UsageError
 
 Item = TypeVar("Item")
@@ -34,6 +34,7 @@ def read_documents(
     format: Format | None = None,
     delimiter: str | None = None,
     on_bad_time: OnBadTime = "skip",
+    on_read: OnRead | None = None,
 ) -> Iterator[Document]:
     """Yield the documents of ``sources``: files, folders, or ``-`` for stdin.
 
@@ -45,6 +46,7 @@ def read_documents(
         format: read every source so; by default a file's name decides, and for stdin its first line.
         delimiter: what parts the columns of CSV; by default the header tells.
         on_bad_time: what becomes of a document whose time cannot be read.
+        on_read: called with how many bytes of the files were read, as they lie there.
 
     Raises:
         UsageError: a source does not exist, or its format is unknown (before anything is read).
@@ -66,7 +68,8 @@ def read_documents(
             kept if on_bad_time == "keep" else None,
         )
 
-    return _made(read_records(sources, bad, format, delimiter, field_names.text), make, bad)
+    records = read_records(sources, bad, format, delimiter, field_names.text, on_read=on_read)
+    return _made(records, make, bad)
 
 
 def read_questions(
@@ -105,6 +108,7 @@ def read_records(
     *,
     blank_lines: bool = False,
     null: bool = False,
+    on_read: OnRead | None = None,
 ) -> Iterator[LocatedRecord]:
     """Yield the records of ``sources`` with their places.
 
@@ -116,7 +120,7 @@ def read_records(
     delimiter = check_delimiter(delimiter)
     # Before the first record: a wrong name must not cost a long run.
     files = find_files(sources, format, bad.add)
-    return _records(files, bad, delimiter, column, blank_lines=blank_lines, null=null)
+    return _records(files, bad, delimiter, column, blank_lines=blank_lines, null=null, on_read=on_read)
 
 
 def latest(items: Iterable[Identified], bad: BadInputs) -> list[Identified]:
@@ -194,11 +198,12 @@ def _records(
     *,
     blank_lines: bool = False,
     null: bool = False,
+    on_read: OnRead | None = None,
 ) -> Iterator[LocatedRecord]:
     for source, format in files:
         name = "stdin" if source == STDIN else source
         try:
-            with open_stream(source) as stream:
+            with open_stream(source, on_read) as stream:
                 read = Source(name, stream, bad, column, delimiter, blank_lines, null)
                 yield from read_source(read, format)
         except UnreadableError as failure:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
+import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -13,6 +15,7 @@ from mbc_cli.corpus.bad_input import BadRecord
 from mbc_cli.errors import UnreadableError, UsageError
 
 ByteStream: TypeAlias = "io.BufferedReader[Any]"
+OnRead: TypeAlias = Callable[[int], None]
 
 STDIN = "-"
 MAX_RECORD_BYTES = 16 * 2**20
@@ -26,9 +29,21 @@ class BrokenStream(Exception):
     """The stream breaks off before its end; what was read until then is good."""
 
 
+def size_of(source: str) -> int | None:
+    """How many bytes a file has, or what stdin is read from; None where only the end tells, as of a pipe."""
+    try:
+        found = os.fstat(0) if source == STDIN else Path(source).stat()
+    except OSError:
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+
 @contextmanager
-def open_stream(source: str) -> Iterator[ByteStream]:
+def open_stream(source: str, on_read: OnRead | None = None) -> Iterator[ByteStream]:
     """Open a file, or stdin for ``-``; gzip and zstd are recognised by their first bytes.
+
+    Args:
+        on_read: called with how many bytes were read, before they are decompressed.
 
     Raises:
         UsageError: stdin is closed.
@@ -37,7 +52,8 @@ def open_stream(source: str) -> Iterator[ByteStream]:
     if source == STDIN and sys.stdin is None:
         raise UsageError("stdin is closed", "give it input, or name a file instead of -")
     try:
-        stream = io.BufferedReader(_stdin()) if source == STDIN else Path(source).open("rb")  # noqa: SIM115
+        raw = _stdin() if source == STDIN else io.FileIO(source)
+        stream = io.BufferedReader(raw if on_read is None else _Counted(raw, on_read), _CHUNK_BYTES)
         start, stream = _start_of(stream)
     except OSError as failure:
         raise UnreadableError(f"cannot be read: {failure.strerror or failure}") from None
@@ -123,6 +139,32 @@ class _Unclosable(io.RawIOBase):
         content = self._source.read1(len(buffer))
         buffer[: len(content)] = content
         return len(content)
+
+
+class _Counted(io.RawIOBase):
+    """Another raw stream, of which it is told how much is read."""
+
+    def __init__(self, source: io.RawIOBase, on_read: OnRead) -> None:
+        self._source = source
+        self._on_read = on_read
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return self._source.seekable()
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._source.seek(offset, whence)
+
+    def readinto(self, buffer: bytearray | memoryview) -> int | None:  # type: ignore[override]
+        count = self._source.readinto(buffer)
+        self._on_read(count or 0)
+        return count
+
+    def close(self) -> None:
+        super().close()
+        self._source.close()
 
 
 class _Resumed(io.RawIOBase):

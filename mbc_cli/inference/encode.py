@@ -22,6 +22,7 @@ from mbc_cli.inference.forward import Windows, encoded_passages
 from mbc_cli.model.config import MemoryConfig
 from mbc_cli.model.memory_model import MemoryModel
 from mbc_cli.model.tokenizers import Tokenizers
+from mbc_cli.reporting import progress
 
 # Characters held at once: a chunk ends early when its documents are long.
 CHUNK_CHARACTERS = 4_000_000
@@ -175,12 +176,14 @@ def encode_texts(
     codes = np.zeros((len(texts), *model.code_shape[:2]), dtype=np.int64)
     errors = np.zeros(len(texts), dtype=np.float32)
     quantized = True
-    for indices, encoded in encoded_passages(model, tokenizers, texts, batch_size=batch_size):
-        assert encoded.codes is not None
-        codes[indices] = encoded.codes.cpu().numpy()
-        quantized = encoded.error is not None
-        if encoded.error is not None:
-            errors[indices] = encoded.error.cpu().numpy()
+    with progress("passages", total=len(texts), unit="passages") as advance:
+        for indices, encoded in encoded_passages(model, tokenizers, texts, batch_size=batch_size):
+            assert encoded.codes is not None
+            codes[indices] = encoded.codes.cpu().numpy()
+            quantized = encoded.error is not None
+            if encoded.error is not None:
+                errors[indices] = encoded.error.cpu().numpy()
+            advance(len(indices))
     return codes, errors if quantized else None
 
 

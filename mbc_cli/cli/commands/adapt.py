@@ -17,6 +17,7 @@ from mbc_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from mbc_cli.corpus.documents import Document
+    from mbc_cli.reporting import Advance
     from mbc_cli.training.config import TrainingConfig
     from mbc_cli.training.loop import ProgressReport
 
@@ -132,7 +133,8 @@ def adapt(
         f"{len(data.documents):,} documents and {len(data.questions):,} questions to learn from{made}"
     )
 
-    from mbc_cli.training.adapt import adapt as run
+    with output.progress("loading PyTorch"):
+        from mbc_cli.training.adapt import adapt as run
 
     with (
         process.told_if_interrupted(lambda: _saved(output_directory)),
@@ -184,7 +186,7 @@ def _show_questions(documents: Sequence[Document], training: TrainingConfig, cou
             output.write(f"{question.question}\t{question.answers[0]}")
 
 
-def _shown(advance: output.Advance) -> Any:
+def _shown(advance: Advance) -> Any:
     """Return what moves the progress bar on, and tells of validations."""
     done = 0
 

@@ -38,7 +38,8 @@ def demo(
 
       mbc demo --held-out-templates --json
     """
-    from mbc_cli.evaluation.demonstration import demonstrate
+    with output.progress("loading PyTorch"):
+        from mbc_cli.evaluation.demonstration import demonstrate
     from mbc_cli.evaluation.report import as_json
     from mbc_cli.memory import Memory
 

@@ -99,28 +99,38 @@ def encode(
 
     from mbc_cli.corpus.readers import files_passed_over, find_files, read_documents
     from mbc_cli.corpus.records import FieldNames
+    from mbc_cli.corpus.streams import size_of
 
     if window is not None and overlap is not None and 2 * overlap >= window:
         raise UsageError(f"--overlap {overlap} is not under half of --window {window}")
-    find_files(corpus, format)  # a wrong name is told before a model is loaded
+    # A wrong name is told before a model is loaded.
+    sizes = [size_of(source) for source, _ in find_files(corpus, format)]
+    total = None if None in sizes else sum(size or 0 for size in sizes)
     if others := files_passed_over(corpus, format):
         output.note(f"files of no known format, not read: {len(others):,}, such as {others[0]}")
     bad = counted_bad_inputs(on_error)
+    read: list[int] = []  # bytes that the documents of the next commit are from
     names = FieldNames(id_field, text_field, title_field, timestamp_field)
     documents = read_documents(
-        corpus, bad, names=names, format=format, delimiter=delimiter, on_bad_time=on_bad_time
+        corpus,
+        bad,
+        names=names,
+        format=format,
+        delimiter=delimiter,
+        on_bad_time=on_bad_time,
+        on_read=read.append,
     )
+    with output.progress("loading PyTorch"):
+        from mbc_cli.inference.encode import prefetched
+        from mbc_cli.memory import Memory
+
     new = not MemoryStore.exists(store)
     if new:
-        from mbc_cli.inference.encode import prefetched
-
         # An early end must not leave an empty store.
         documents = prefetched(documents, commit_every=commit_every)
         if (first := next(documents, None)) is None:
             raise InputError("the input holds no document that can be used", f"no store was made at {store}")
         documents = chain([first], documents)
-
-    from mbc_cli.memory import Memory
 
     memory = Memory.open_or_create(
         store,
@@ -137,12 +147,16 @@ def encode(
     shown = 0
     with (
         process.told_if_interrupted(lambda: f"{shown:,} documents are stored; run it again to go on"),
-        output.progress("encoding") as advance,
+        output.progress("encoding", total=total, unit="documents" if total is None else "bytes") as advance,
     ):
 
         def on_progress(report: EncodeReport) -> None:
             nonlocal shown
-            advance(report.documents - shown)
+            if total is None:
+                advance(report.documents - shown)
+            else:
+                advance(sum(read), also=f"{report.documents:,} documents")
+                read.clear()
             shown = report.documents
 
         report = memory.encode(

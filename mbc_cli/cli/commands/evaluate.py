@@ -134,7 +134,8 @@ def evaluate(
     )
     stream = data.documents[:limit]
     # Not before the input is known to be readable: these take seconds to import.
-    from mbc_cli.evaluation.protocol import evaluate as run
+    with output.progress("loading PyTorch"):
+        from mbc_cli.evaluation.protocol import evaluate as run
     from mbc_cli.evaluation.report import as_json, predictions_as_json, table
     from mbc_cli.inference.adapters import Loading
 

@@ -250,7 +250,8 @@ def reencode(
     """
     from mbc_store import MemoryStore
 
-    from mbc_cli.memory import Memory
+    with output.progress("loading PyTorch"):
+        from mbc_cli.memory import Memory
 
     opened = MemoryStore.open(store)
     with opened.snapshot() as snapshot:

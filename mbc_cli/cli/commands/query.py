@@ -115,7 +115,8 @@ def query(
     MemoryFilter.of(choice.since, choice.until, choice.where)
     opened = MemoryStore.open(store, at=at)
 
-    from mbc_cli.memory import Memory
+    with output.progress("loading PyTorch"):
+        from mbc_cli.memory import Memory
 
     memory = Memory.open(opened, adapter, device=device, quantize=quantize, base_model=base_model)
     if memory.adapter_name == "default":

@@ -66,8 +66,9 @@ def search(
     MemoryFilter.of(since, until, where)
     opened = MemoryStore.open(store, at=at)
 
-    from mbc_cli.inference.answer import Source
-    from mbc_cli.memory import Memory
+    with output.progress("loading PyTorch"):
+        from mbc_cli.inference.answer import Source
+        from mbc_cli.memory import Memory
 
     memory = Memory.open(opened, adapter, device=device, quantize=quantize, base_model=base_model)
 

@@ -19,6 +19,7 @@ from mbc_cli.errors import MissingPackageError, ModelError, install_hint
 from mbc_cli.model.base_quantize import Quantize
 from mbc_cli.model.llm.prefix import Prefix
 from mbc_cli.model.llm.pretrained import load_config, load_language_model, random_language_model
+from mbc_cli.reporting import progress
 
 # What bitsandbytes multiplies in: activations of another type would be cast at every product.
 _COMPUTE_TYPES = {"nf4": torch.bfloat16, "int8": torch.float16}
@@ -131,7 +132,8 @@ class Backbone(nn.Module):
                 "device_map": {"": device},
                 "dtype": _COMPUTE_TYPES[quantize],
             }
-        language_model = load_language_model(name, config, revision=revision, **options)
+        with progress(f"loading the LLM {name}"):
+            language_model = load_language_model(name, config, revision=revision, **options)
         backbone = cls(language_model, getattr(config, "_commit_hash", None) or revision)
         return backbone if quantize is not None else backbone.to(device)
 
