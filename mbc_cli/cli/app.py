@@ -34,7 +34,19 @@ from mbc_cli.errors import (
 from mbc_cli.yaml_settings import read_yaml, validation_message
 
 # In the order of the help. A module holds a function of its own name, or `app` for a group of commands.
-COMMANDS = ("demo", "encode", "query", "search", "adapt", "evaluate", "memory", "adapter", "base", "doctor")
+COMMANDS = (
+    "demo",
+    "encode",
+    "query",
+    "search",
+    "chat",
+    "adapt",
+    "evaluate",
+    "memory",
+    "adapter",
+    "base",
+    "doctor",
+)
 SIGPIPE_EXIT_CODE = 141  # what a shell reports of a program whose reader has gone
 
 _QUIET = "Only data and errors."

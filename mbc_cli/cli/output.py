@@ -104,6 +104,12 @@ def write(text: str, *, end: str = "\n") -> None:
     _write(visible(text) + end)
 
 
+def write_lines(text: str) -> None:
+    """Write a text of ours line by line."""
+    for line in text.splitlines():
+        write(line)
+
+
 def _write(text: str) -> None:
     try:
         _write_flushed(sys.stdout, text)
@@ -281,6 +287,23 @@ def confirm(question: str, *, yes: bool) -> None:
     _write_flushed(sys.stderr, f"{visible(question)} [y/N] ")
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         raise DeclinedError("nothing was changed")
+
+
+def read_line(prompt: str) -> str | None:
+    """The next line of stdin, without its end, asked for with ``prompt`` on a terminal; None at the end."""
+    if sys.stdin is None:
+        raise UsageError("stdin is closed", "run it on a terminal, or give it input")
+    if not stdin_is_terminal():
+        line = sys.stdin.buffer.readline()
+        # Whoever uses a line that is no text says so.
+        return line.rstrip(b"\r\n").decode("utf-8", "surrogateescape") if line else None
+    with suppress(ImportError):  # where it is there, input() edits lines and remembers them
+        import readline  # noqa: F401
+    try:
+        return input(prompt)
+    except EOFError:
+        write("")
+        return None
 
 
 def silence_closed_stdout() -> None:

@@ -42,6 +42,11 @@ def interrupt_on_signals() -> None:
             signal.signal(number, _interrupt)
 
 
+def told_to_end() -> bool:
+    """Whether a signal other than Ctrl-C's has interrupted us."""
+    return bool(_received)
+
+
 def interrupted_code() -> int:
     """The exit code of an interrupted command: that of the signal, as a shell reports it."""
     return 128 + _received[0] if _received else ExitCode.INTERRUPTED
