@@ -52,6 +52,8 @@ def chat(
     Examples:
 
       mbc chat --store news.mbc
+
+      mbc chat --store news.mbc --since 2026-05-01 --where source=gazette
     """
     from mbc_store import MemoryStore
 
