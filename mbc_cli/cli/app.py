@@ -45,6 +45,7 @@ COMMANDS = (
     "memory",
     "adapter",
     "base",
+    "config",
     "doctor",
 )
 SIGPIPE_EXIT_CODE = 141  # what a shell reports of a program whose reader has gone
@@ -239,6 +240,7 @@ def _root(
             for name, leaf in leaf_commands(context.command).items()
         }
         named = config is not None
+        context.meta["mbc.settings"] = path
         context.default_map = settings.option_defaults(read_yaml(path), options, str(path), named=named)
         if named:
             output.detail(f"settings from {path}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ from mbc_store import icechunk_files
 from mbc_store.columns import Columns
 from mbc_store.errors import StoreCorrupt, translated
 from mbc_store.icechunk_files import FIRST_SNAPSHOT, SnapshotFile
+from mbc_store.records import Commit
 from mbc_store.repository import BRANCH, Repository
 from mbc_store.waiting import wait
 
@@ -89,6 +90,50 @@ def _is_whole(root: Path, manifest: icechunk.ManifestFileInfo) -> bool:
 async def _list(session: icechunk.Session) -> None:
     async for _ in session.store.list_prefix(""):
         pass
+
+
+def chosen(commits: Sequence[Commit], keep_last: int, keep_daily: int) -> list[Commit]:
+    """Of ``commits``, newest first, the last ones and the newest of each of the last days with any (UTC).
+
+    Tagged ones and the newest stay in any case.
+    """
+    newest = {commit.time.date(): commit for commit in reversed(commits)}
+    daily = {newest[day].id for day in sorted(newest, reverse=True)[:keep_daily]}
+    last = max(keep_last, 1)
+    return [commit for n, commit in enumerate(commits) if n < last or commit.id in daily or commit.tags]
+
+
+def thin(repository: Repository, kept: Collection[str]) -> int:
+    """Leave all commits but ``kept``, and those that branches and tags name, out of the history of a local
+    store; how many went. Call with the writer lock held.
+
+    A commit that stays follows the next older one that stays: one file is replaced for each, and at any
+    moment the store is whole.
+
+    Raises:
+        StoreCorrupt: the history is damaged.
+    """
+    root = repository.location.path
+    assert root is not None
+    found = list(lines(repository))
+    if any(line.damage is not None for line in found):
+        raise StoreCorrupt(f"the history of {repository.location} is damaged", "run `mbc memory repair`")
+    gone: set[str] = set()
+    followed: set[str] = set()
+    for line in found:
+        older = FIRST_SNAPSHOT
+        for snapshot in reversed(line.snapshots):
+            if snapshot.id not in kept and snapshot is not line.snapshots[0]:
+                gone.add(snapshot.id)
+                continue
+            if snapshot.id not in followed and snapshot.parent_id not in (None, older):
+                file = SnapshotFile(icechunk_files.snapshots(root) / snapshot.id)
+                file.follow(older)
+                file.write()
+            followed.add(snapshot.id)
+            older = snapshot.id
+    repository.reopen()
+    return len(gone)
 
 
 def let_go(repository: Repository, expire_before: datetime | None, deep: bool = False) -> tuple[int, int]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +17,8 @@ from mbc_store.codes import passages_in
 from mbc_store.columns import Columns
 from mbc_store.compaction import Salvage, compact
 from mbc_store.errors import NO_ROOM, StoreConflict, StoreCorrupt, StoreError, StoreInUse, StoreWarning
-from mbc_store.expiry import let_go
+from mbc_store.expiry import chosen, let_go, thin
+from mbc_store.history import commits
 from mbc_store.icechunk_files import FIRST_SNAPSHOT
 from mbc_store.locking import leased_snapshots
 from mbc_store.measure import disk_bytes
@@ -160,6 +163,27 @@ def collect_garbage(repository: Repository, older_than: timedelta, grace: timede
         return collect(repository, expire_before, grace)
 
 
+def prune_history(repository: Repository, keep_last: int, keep_daily: int, grace: timedelta) -> Collected:
+    """See ``MemoryStore.prune``. Raises StoreError for numbers that keep nothing."""
+    if min(keep_last, keep_daily) < 0 or not keep_last + keep_daily:
+        raise StoreError(
+            f"keep_last={keep_last} and keep_daily={keep_daily} keep nothing", "give one of them as 1 or more"
+        )
+    with repository.exclusive():
+        kept = chosen(list(commits(repository)), keep_last, keep_daily)
+        root = repository.location.path
+        if root is None:
+            oldest = next(commit for commit in reversed(kept) if commit is kept[0] or not commit.tags)
+            return collect(repository, oldest.time, grace)
+        with repository.no_collection():
+            before = disk_bytes(repository.location)
+            with _pinned_readers(repository, root):
+                gone = thin(repository, {commit.id for commit in kept})
+                deleted = _delete(repository, _ALL_OF_IT)
+            repository.location.sync()
+            return Collected(gone, *deleted, before, disk_bytes(repository.location))
+
+
 def collect(repository: Repository, expire_before: datetime, grace: timedelta) -> Collected:
     """Expire history and delete what nothing refers to. Call with the writer lock held.
 
@@ -187,13 +211,7 @@ def _collect_local(
     icechunk_files.move_stray_files(root)
     icechunk_files.sweep_partial_files(root)
     objects = size = 0
-    pins: list[str] = []
-    try:
-        for snapshot_id in _living_readers(root):
-            pins.append(_PIN + snapshot_id.lower())
-            icechunk_files.write_reference(
-                repository.location.repository_path, f"branch.{pins[-1]}", snapshot_id
-            )
+    with _pinned_readers(repository, root):
         try:
             expired, damaged = let_go(repository, expire_before)
         except OSError as error:
@@ -207,9 +225,6 @@ def _collect_local(
             late = let_go(repository, expire_before, deep=True)
             expired, damaged = expired + late[0], damaged + late[1]
             more = _delete(repository, _ALL_OF_IT)
-    finally:
-        for pin in pins:
-            repository.icechunk.delete_branch(pin)
     if damaged:
         warnings.warn(
             f"the history of {root} was damaged; it ends now where it can still be read",
@@ -217,6 +232,22 @@ def _collect_local(
             stacklevel=2,
         )
     return expired, (objects + more[0], size + more[1])
+
+
+@contextmanager
+def _pinned_readers(repository: Repository, root: Path) -> Iterator[None]:
+    """Keep what living readers look at from expiry and deletion while the block runs."""
+    pins: list[str] = []
+    try:
+        for snapshot_id in _living_readers(root):
+            pins.append(_PIN + snapshot_id.lower())
+            icechunk_files.write_reference(
+                repository.location.repository_path, f"branch.{pins[-1]}", snapshot_id
+            )
+        yield
+    finally:
+        for pin in pins:
+            repository.icechunk.delete_branch(pin)
 
 
 def _delete(repository: Repository, written_before: datetime) -> tuple[int, int]:

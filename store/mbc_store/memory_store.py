@@ -17,6 +17,7 @@ from mbc_store.columns import Recent
 from mbc_store.creation import create_repository
 from mbc_store.difference import Difference, difference
 from mbc_store.errors import FingerprintMismatch, StoreCorrupt, StoreExists, StoreReadOnly, StoreWarning
+from mbc_store.expiry import chosen
 from mbc_store.format import StoreConfig, create_arrays, new_attributes
 from mbc_store.history import Moment, Rollback
 from mbc_store.location import Location
@@ -28,6 +29,7 @@ from mbc_store.maintenance import (
     Compacted,
     collect_garbage,
     compact_store,
+    prune_history,
 )
 from mbc_store.measure import array_bytes, disk_bytes
 from mbc_store.portable import check_export, export_snapshot
@@ -313,6 +315,28 @@ class MemoryStore:
         """
         self._check_writable()
         return collect_garbage(self.repository, older_than, grace)
+
+    def prune(self, *, keep_last: int = 0, keep_daily: int = 0, grace: timedelta = REMOTE_GRACE) -> Collected:
+        """Thin out the history. Of its commits the last ``keep_last`` stay, the newest one of each of the
+        last ``keep_daily`` days that have any (UTC), and tagged ones; the documents stay as they are.
+
+        On object storage commits can go only by age: those that are older than all that stay.
+
+        Args:
+            grace: as for ``gc``.
+
+        Raises:
+            StoreError: both numbers are zero, or one is negative.
+            StoreCorrupt: the history is damaged.
+        """
+        self._check_writable()
+        return prune_history(self.repository, keep_last, keep_daily, grace)
+
+    def pruned(self, *, keep_last: int = 0, keep_daily: int = 0) -> list[Commit]:
+        """The commits that ``prune`` would let go of a local store, newest first. Changes nothing."""
+        found = self.history()
+        staying = {commit.id for commit in chosen(found, keep_last, keep_daily)}
+        return [commit for commit in found if commit.id not in staying]
 
     def merge(self, source: MemoryStore) -> Counts:
         """Add another store's documents; see ``mbc_store.transfer.merge_snapshot``."""
