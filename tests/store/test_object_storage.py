@@ -178,6 +178,16 @@ def test_tags_and_rollback_work_in_a_bucket(bucket: str) -> None:
     assert "two" not in store.tags()
 
 
+def test_pruning_in_a_bucket_lets_go_of_what_is_older_than_all_that_stays(bucket: str) -> None:
+    store = MemoryStore.create(f"{bucket}/pruned", SMALL)
+    for n in range(4):
+        with store.transaction("encode") as transaction:
+            transaction.upsert(make_records(5 * n, 5))
+    assert store.prune(keep_last=2).commits_expired == 3
+    assert [commit.documents for commit in store.history()] == [20, 15]
+    assert len(state_of(MemoryStore.open(f"{bucket}/pruned"))) == 20
+
+
 def test_a_writer_that_was_overtaken_tries_again_on_the_new_head(bucket: str) -> None:
     where = f"{bucket}/two-writers"
     first = MemoryStore.create(where, SMALL)
