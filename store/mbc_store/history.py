@@ -77,7 +77,7 @@ def resolve(repository: Repository, at: Moment | None) -> str:
     if isinstance(at, str):
         tags = repository.tags()
         if at in tags:
-            if _is_date(at):  # a name that older versions allowed
+            if _is_date(at):  # which create_tag refuses, but others may not
                 warnings.warn(
                     f"{at} is a tag of {repository.location}; write {at}T00:00Z for the time",
                     StoreWarning,

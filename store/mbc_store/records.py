@@ -156,10 +156,6 @@ class StoreInfo:
     def current_bytes(self) -> int:
         return sum(self.array_bytes.values())
 
-    @property
-    def code_bytes_per_document(self) -> float:
-        return self.code_bytes / max(self.documents, 1)
-
 
 def encode_metadata(metadata: Mapping[str, Any]) -> str:
     """Canonical JSON of ``metadata``; the empty object is the empty text."""
