@@ -20,7 +20,8 @@ Generated from the commands' help by `python docs/generate_cli.py`; CI checks th
 Data goes to stdout and everything else to stderr, so commands can be piped into each other: JSONL in, JSONL
 out with `--json`, and `-` reads stdin. Progress bars appear only where stderr is a terminal. `--quiet` leaves
 data and errors, `--verbose` says more and shows tracebacks; both go before or after the command. `NO_COLOR`
-is respected. `mbc --install-completion` sets up completion for your shell.
+is respected. `mbc --install-completion` sets up completion for your shell: of commands, options and choices,
+and of presets, adapters (bundled, trusted, in folders), stores and their tags.
 
 {EXIT_CODES} Where the reader of a pipe goes away, mbc ends quietly with 141, as other programs do.
 
@@ -38,7 +39,8 @@ null. Notes and warnings stay text; `--quiet` leaves them out.
 An option's value comes from its flag, else from an `MBC_` variable, else from a YAML file, else from its
 default. The variables are those named below and, for every other option, `MBC_<COMMAND>_<OPTION>`, such as
 `MBC_ENCODE_BATCH_SIZE`. The file is `mbc.yaml` in the current folder, or what `--config` or `MBC_CONFIG`
-names: options that commands share at its top level, and a section for each command.
+names: options that commands share at its top level, and a section for each command. `mbc config show` says
+which value each setting has, and which of these it comes from.
 
 ```yaml
 store: news.mbc

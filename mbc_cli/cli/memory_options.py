@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from mbc_cli.cli.completion import tags
 from mbc_cli.errors import UsageError
 from mbc_cli.identifiers import is_unicode
 
@@ -28,7 +29,7 @@ WhereOption = Annotated[
 ]
 At = Annotated[
     str | None,
-    typer.Option("--at", metavar="TIME|TAG|SNAPSHOT", help="The memory as it was then."),
+    typer.Option("--at", metavar="TIME|TAG|SNAPSHOT", help="The memory as it was then.", autocompletion=tags),
 ]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}

@@ -6,7 +6,7 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from mbc_cli.cli import output
+from mbc_cli.cli import completion, output
 from mbc_cli.cli.help_page import INPUT, MODEL, OUTPUT
 from mbc_cli.corpus import choices
 from mbc_cli.model.base_quantize import Quantize as QuantizeKind
@@ -26,7 +26,14 @@ def _errors_follow(wanted: bool) -> bool:
 
 Store = Annotated[
     str,
-    typer.Option("--store", "-s", envvar="MBC_STORE", metavar="PATH", help="The memory folder."),
+    typer.Option(
+        "--store",
+        "-s",
+        envvar="MBC_STORE",
+        metavar="PATH",
+        help="The memory folder.",
+        autocompletion=completion.stores,
+    ),
 ]
 Adapter = Annotated[
     str | None,
@@ -35,6 +42,7 @@ Adapter = Annotated[
         "-a",
         envvar="MBC_ADAPTER",
         metavar="ADAPTER",
+        autocompletion=completion.adapters,
         help="A folder, hub id or 'default'; if unset the store's own.",
     ),
 ]

@@ -12,6 +12,7 @@ import typer
 from mbc_cli.cli import output, process
 from mbc_cli.cli.bad_input_report import counted_bad_inputs, exit_if_skipped
 from mbc_cli.cli.calibration_report import describe_calibration
+from mbc_cli.cli.completion import presets
 from mbc_cli.cli.options import Delimiter, Device, InputFormat, Json, OnError
 from mbc_cli.errors import UsageError
 
@@ -52,7 +53,9 @@ def adapt(
     ] = "jsonl",
     preset: Annotated[
         str | None,
-        typer.Option("--preset", metavar="NAME|FILE", help="By name, or a YAML file."),
+        typer.Option(
+            "--preset", metavar="NAME|FILE", help="By name, or a YAML file.", autocompletion=presets
+        ),
     ] = None,
     assignments: Annotated[
         list[str] | None,

@@ -11,6 +11,7 @@ from mbc_cli.cli import output
 from mbc_cli.cli.bad_input_report import counted_bad_inputs, exit_if_skipped
 from mbc_cli.cli.calibration_report import describe_calibration
 from mbc_cli.cli.commands.adapter_trust import trust, verify
+from mbc_cli.cli.completion import adapters
 from mbc_cli.cli.options import BaseModel, BatchSize, Delimiter, Device, InputFormat, Json, OnError, Quantize
 from mbc_cli.errors import AdapterError, InputError, MbcError, nearest_hint
 
@@ -110,7 +111,10 @@ def list_presets(json: Json = False) -> None:
 @app.command()
 def calibrate(
     adapter: Annotated[
-        str, typer.Argument(metavar="ADAPTER", help="An adapter's folder.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="ADAPTER", help="An adapter's folder.", show_default=False, autocompletion=adapters
+        ),
     ],
     documents: Annotated[
         str,

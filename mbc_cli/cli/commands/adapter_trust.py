@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from mbc_cli.cli import output
+from mbc_cli.cli.completion import adapters
 from mbc_cli.cli.options import Json
 from mbc_cli.errors import AdapterError, ExitCode, UsageError
 
@@ -16,7 +17,12 @@ from mbc_cli.errors import AdapterError, ExitCode, UsageError
 def trust(
     place: Annotated[
         str | None,
-        typer.Argument(metavar="PLACE", help="An adapter's folder or hub id.", show_default=False),
+        typer.Argument(
+            metavar="PLACE",
+            help="An adapter's folder or hub id.",
+            show_default=False,
+            autocompletion=adapters,
+        ),
     ] = None,
     list_all: Annotated[bool, typer.Option("--list", help="List what is trusted.")] = False,
     remove: Annotated[bool, typer.Option("--remove", help="Trust it no more.")] = False,
@@ -57,7 +63,8 @@ def trust(
 
 def verify(
     adapter: Annotated[
-        str, typer.Argument(metavar="ADAPTER", help="A folder, a hub id or 'default'.")
+        str,
+        typer.Argument(metavar="ADAPTER", help="A folder, a hub id or 'default'.", autocompletion=adapters),
     ] = "default",
     json: Json = False,
 ) -> None:

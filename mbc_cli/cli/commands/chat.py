@@ -61,7 +61,8 @@ def chat(
     chosen.check()
     opened = MemoryStore.open(store, at=at)
 
-    from mbc_cli.memory import Memory
+    with output.progress("loading PyTorch"):
+        from mbc_cli.memory import Memory
 
     with Memory.open(opened, adapter, device=device, quantize=quantize, base_model=base_model) as memory:
         output.note(f"{memory.document_count:,} documents; /help lists the commands, /quit ends")

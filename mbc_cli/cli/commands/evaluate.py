@@ -13,6 +13,7 @@ import typer
 
 from mbc_cli.cli import output, process
 from mbc_cli.cli.bad_input_report import counted_bad_inputs, exit_if_skipped
+from mbc_cli.cli.completion import stores
 from mbc_cli.cli.options import (
     Adapter,
     BaseModel,
@@ -64,7 +65,13 @@ def evaluate(
     adapter: Adapter = None,
     store: Annotated[
         str | None,
-        typer.Option("--store", "-s", metavar="PATH", help="Keep the bank here; by default it is temporary."),
+        typer.Option(
+            "--store",
+            "-s",
+            metavar="PATH",
+            autocompletion=stores,
+            help="Keep the bank here; by default it is temporary.",
+        ),
     ] = None,
     limit: Annotated[
         int | None,

@@ -11,6 +11,7 @@ import typer
 
 from mbc_cli.cli import output
 from mbc_cli.cli.commands import memory_changes, memory_forget, memory_prune, memory_repair
+from mbc_cli.cli.completion import tags
 from mbc_cli.cli.memory_options import At, Since, Until, WhereOption, valid_ids
 from mbc_cli.cli.options import DEFAULT_STORE, Adapter, Json, Store, count
 from mbc_cli.cli.problem_report import problem_lines
@@ -243,9 +244,15 @@ def history(
 
 @app.command()
 def diff(
-    before: Annotated[str, typer.Argument(metavar="A", help="A time, tag or snapshot.", show_default=False)],
+    before: Annotated[
+        str,
+        typer.Argument(metavar="A", help="A time, tag or snapshot.", show_default=False, autocompletion=tags),
+    ],
     after: Annotated[
-        str | None, typer.Argument(metavar="B", help="Another; by default the newest.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="B", help="Another; by default the newest.", show_default=False, autocompletion=tags
+        ),
     ] = None,
     store: Store = DEFAULT_STORE,
     json: Json = False,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mbc_cli.cli import output
+from mbc_cli.cli.completion import adapters, stores, tags
 from mbc_cli.cli.memory_options import (
     At,
     DryRun,
@@ -32,7 +33,9 @@ def write_result(fields: dict[str, Any], json: bool, texts: Collection[str] = ()
 
 
 def tag(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The tag.", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="The tag.", show_default=False, autocompletion=tags)
+    ],
     store: Store = DEFAULT_STORE,
     at: At = None,
     delete: Annotated[bool, typer.Option("--delete", help="Remove the tag instead.")] = False,
@@ -58,7 +61,10 @@ def tag(
 
 def rollback(
     to: Annotated[
-        str, typer.Argument(metavar="TIME|TAG|SNAPSHOT", help="Where to go back to.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="TIME|TAG|SNAPSHOT", help="Where to go back to.", show_default=False, autocompletion=tags
+        ),
     ],
     store: Store = DEFAULT_STORE,
     dry_run: DryRun = False,
@@ -207,7 +213,10 @@ def copy(
 
 
 def merge(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Another memory.", show_default=False)],
+    source: Annotated[
+        str,
+        typer.Argument(metavar="SOURCE", help="Another memory.", show_default=False, autocompletion=stores),
+    ],
     store: Store = DEFAULT_STORE,
     json: Json = False,
 ) -> None:
@@ -229,7 +238,15 @@ def reencode(
         str, typer.Argument(metavar="DESTINATION", help="The new memory.", show_default=False)
     ],
     adapter: Annotated[
-        str, typer.Option("--adapter", "-a", help="A folder, a hub id or 'default'.", show_default=False)
+        str,
+        typer.Option(
+            "--adapter",
+            "-a",
+            metavar="ADAPTER",
+            help="A folder, a hub id or 'default'.",
+            show_default=False,
+            autocompletion=adapters,
+        ),
     ],
     store: Store = DEFAULT_STORE,
     batch_size: BatchSize = 16,
