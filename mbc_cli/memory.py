@@ -216,6 +216,7 @@ class Memory(StoredDocuments):
         *,
         batch_size: int = 16,
         commit_every: int = 256,
+        commit_seconds: float | None = None,
         window: int | None = None,
         overlap: int | None = None,
         on_progress: Callable[[EncodeReport], None] | None = None,
@@ -226,6 +227,8 @@ class Memory(StoredDocuments):
         committed, and running it again goes on from there.
 
         Args:
+            commit_seconds: read ``documents`` in a thread, and commit also when so long has passed since the
+                first that is not, and what was read before Ctrl-C or a failure of ``documents``.
             batch_size: passages per forward pass.
             window: longest passage in tokens; None is all the adapter reads.
             overlap: tokens that neighbouring passages share; None is an eighth of the window.
@@ -242,6 +245,7 @@ class Memory(StoredDocuments):
             documents,
             batch_size=_count("batch_size", batch_size),
             commit_every=_count("commit_every", commit_every),
+            commit_seconds=commit_seconds,
             window=window,
             overlap=overlap,
             on_progress=on_progress,

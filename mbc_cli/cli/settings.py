@@ -26,7 +26,17 @@ DEFAULT_FILE = Path("mbc.yaml")
 # cannot consent, choose what is deleted, read or loaded, or say where things are written.
 SET_WITHOUT_ASKING = frozenset(
     [
-        *("batch_size", "commit_every", "device", "dry_run", "json", "on_error", "quantize", "verbose"),
+        *(
+            "batch_size",
+            "commit_every",
+            "commit_seconds",
+            "device",
+            "dry_run",
+            "json",
+            "on_error",
+            "quantize",
+            "verbose",
+        ),
         *("format", "id_field", "text_field", "timestamp_field", "title_field"),
         *("keep_text", "overlap", "store", "window"),
         *(

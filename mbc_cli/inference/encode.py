@@ -22,6 +22,7 @@ from mbc_cli.inference.forward import Windows, encoded_passages
 from mbc_cli.model.config import MemoryConfig
 from mbc_cli.model.memory_model import MemoryModel
 from mbc_cli.model.tokenizers import Tokenizers
+from mbc_cli.read_ahead import Pause, ReadAhead
 from mbc_cli.reporting import progress
 
 # Characters held at once: a chunk ends early when its documents are long.
@@ -57,6 +58,7 @@ def encode(
     *,
     batch_size: int = 16,
     commit_every: int = 256,
+    commit_seconds: float | None = None,
     window: int | None = None,
     overlap: int | None = None,
     on_progress: Callable[[EncodeReport], None] | None = None,
@@ -69,6 +71,9 @@ def encode(
     Args:
         documents: read once, lazily; at most ``commit_every`` of them are held at a time. Of equal ids the
             later document counts.
+        commit_seconds: for documents that come when they come, as from a pipe: they are read in a thread, and
+            committed when this many seconds have passed since the first that is not, and before an
+            interruption or a failure of theirs ends the run.
         batch_size: passages per forward pass.
         window: longest passage in tokens; None is all the adapter reads.
         overlap: tokens that neighbouring passages share; None is an eighth of the window.
@@ -93,14 +98,20 @@ def encode(
     start = time.perf_counter()
     report = EncodeReport(seconds=0.0)
     seen = _SeenIds()
-    for chunk in _chunks(seen.counting(documents), commit_every):
+    arriving: ReadAhead[Document] | None = None
+    source: Iterable[Document | Pause] = documents
+    if commit_seconds is not None:
+        arriving = ReadAhead(lambda put: _each(documents, put))
+        source = arriving.with_pauses(commit_seconds)
+
+    def store_chunk(chunk: Sequence[Document]) -> EncodeReport:
         with turn():
             changed = _changed(store, chunk)
             records = encode_records(model, tokenizers, changed, windows=windows, batch_size=batch_size)
             with store.transaction(f"encode {len(records)} documents") as transaction:
                 transaction.upsert(records)
         counts = transaction.counts
-        report = replace(
+        return replace(
             report,
             added=report.added + counts.added,
             replaced=report.replaced + counts.replaced,
@@ -110,9 +121,26 @@ def encode(
             commits=report.commits + bool(counts.changes),
             seconds=time.perf_counter() - start,
         )
+
+    for chunk in _chunks(seen.counting(source), commit_every):
+        try:
+            report = store_chunk(chunk)
+        except KeyboardInterrupt:
+            if arriving is None or arriving.stopped:
+                raise
+            # What was read of a pipe does not come again. The next interruption ends at once.
+            arriving.stopped = True
+            report = store_chunk(chunk)
         if on_progress is not None:
             on_progress(report)
+    if arriving is not None and arriving.stopped:
+        raise KeyboardInterrupt
     return report
+
+
+def _each(documents: Iterable[Document], put: Callable[[Document], None]) -> None:
+    for document in documents:
+        put(document)
 
 
 def prefetched(documents: Iterable[Document], *, commit_every: int) -> Iterator[Document]:
@@ -204,8 +232,11 @@ class _SeenIds:
         self._seen: set[int] = set()  # hashes: one chance in thirty million of a clash among a million ids
         self.again = 0
 
-    def counting(self, documents: Iterable[Document]) -> Iterator[Document]:
+    def counting(self, documents: Iterable[Document | Pause]) -> Iterator[Document | Pause]:
         for document in documents:
+            if isinstance(document, Pause):
+                yield document
+                continue
             if not isinstance(document, Document):
                 raise UsageError(
                     f"a document is of type {type(document).__name__}",
@@ -217,13 +248,16 @@ class _SeenIds:
             yield document
 
 
-def _chunks(documents: Iterable[Document], size: int) -> Iterator[list[Document]]:
+def _chunks(documents: Iterable[Document | Pause], size: int) -> Iterator[list[Document]]:
     chunk: dict[str, Document] = {}
     characters = 0
     for document in documents:
-        chunk[document.id] = document
-        characters += len(document.text) + len(repr(document.metadata))
-        if len(chunk) >= size or characters >= CHUNK_CHARACTERS:
+        if not isinstance(document, Pause):
+            chunk[document.id] = document
+            characters += len(document.text) + len(repr(document.metadata))
+            if len(chunk) < size and characters < CHUNK_CHARACTERS:
+                continue
+        if chunk:
             yield list(chunk.values())
             chunk, characters = {}, 0
     if chunk:

@@ -401,7 +401,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 90) -> None:
 
 
 @pytest.mark.slow
-def test_an_interrupted_encode_keeps_its_commits_and_goes_on_when_run_again(
+def test_an_interrupted_encode_keeps_what_it_has_read_and_goes_on_when_run_again(
     store: Path, adapter_directory: Path, mbc: RunMbc
 ) -> None:
     def committed() -> set[str]:
@@ -424,9 +424,58 @@ def test_an_interrupted_encode_keeps_its_commits_and_goes_on_when_run_again(
         said = process.stderr.read().decode()
         assert process.wait(60) == ExitCode.INTERRUPTED
     assert said.splitlines()[-1] == "interrupted"
-    assert committed() == {"d0", "d1", "d2", "d3"}
+    assert committed() == {"d0", "d1", "d2", "d3", "d4"}
     again = mbc("encode", "-", "--store", store, stdin="".join(lines).encode())
-    assert "2 added, 0 replaced, 4 unchanged" in again.out
+    assert "1 added, 0 replaced, 5 unchanged" in again.out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_pipe_that_stays_open_is_stored_after_a_while_and_when_it_is_interrupted(
+    store: Path, adapter_directory: Path, number: signal.Signals
+) -> None:
+    def committed() -> set[str]:
+        return stored_ids(store) if MemoryStore.exists(store) else set()
+
+    options = ["--store", str(store), "--adapter", str(adapter_directory), "--device", "cpu"]
+    with Process(
+        [*COMMAND, "encode", "-", "--format", "jsonl", "--commit-seconds", "0.5", *options],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=process_environment(),
+    ) as process:
+        assert process.stdin
+        assert process.stderr
+
+        def arrive(first: int, last: int) -> None:
+            assert process.stdin
+            for each in range(first, last):
+                process.stdin.write(json.dumps({"id": f"d{each}", "text": f"Text {each}."}).encode() + b"\n")
+            process.stdin.flush()
+
+        arrive(0, 1)
+        wait_until(lambda: committed() == {"d0"})
+        arrive(1, 4)
+        wait_until(lambda: committed() == {"d0", "d1", "d2", "d3"})
+        arrive(4, 90)
+        time.sleep(0.2)
+        process.send_signal(number)
+        said = process.stderr.read().decode()
+        assert process.wait(60) == 128 + number
+    assert "90 documents are stored" in said
+    assert committed() == {f"d{each}" for each in range(90)}
+
+
+def test_a_pipe_that_fails_has_its_documents_stored_before(
+    mbc: RunMbc, store: Path, adapter_directory: Path
+) -> None:
+    lines = b'{"id": "a", "text": "Mira."}\n{"id": "b", "text": "Jonas."}\n{"id": "cut\n{"id": "c"}\n'
+    result = mbc(
+        "encode", "-", "--on-error", "fail", "--store", store, "--adapter", adapter_directory, stdin=lines
+    )
+    assert result.code == ExitCode.FAILED
+    assert stored_ids(store) == {"a", "b"}
 
 
 @pytest.mark.slow

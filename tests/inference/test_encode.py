@@ -6,17 +6,20 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
 import torch
+from mbc_store.transaction import Transaction
 
 from mbc_cli.corpus.documents import Document
 from mbc_cli.errors import AdapterError, MbcError, UsageError
-from mbc_cli.inference.encode import encode_texts
+from mbc_cli.inference.encode import EncodeReport, encode_texts
 from mbc_cli.memory import Memory
 from tests.support.run_mbc import Process
 from tests.support.tiny_memories import CountedCalls, numbered_documents, save_adapter_directory
@@ -224,3 +227,44 @@ def test_progress_is_reported_after_every_commit(memory: Memory) -> None:
         numbered_documents(8), commit_every=3, on_progress=lambda report: seen.append(report.documents)
     )
     assert seen == [3, 6, 8]
+
+
+def test_documents_that_come_when_they_come_are_committed_after_a_while(memory: Memory) -> None:
+    documents = numbered_documents(7)
+    stored: list[int] = []
+    waiting = Event()
+
+    def arriving() -> Iterator[Document]:
+        yield from documents[:3]
+        assert waiting.wait(60)  # until those are stored
+        yield from documents[3:]
+
+    def on_progress(report: EncodeReport) -> None:
+        stored.append(report.documents)
+        waiting.set()
+
+    report = memory.encode(arriving(), commit_seconds=0.05, on_progress=on_progress)
+    assert stored[0] == 3
+    assert report.documents == stored[-1] == memory.document_count == 7
+
+
+def test_an_interruption_ends_a_live_run_when_what_was_read_is_stored(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = memory.store.transaction
+    interrupted = Event()
+
+    def transaction(message: str) -> AbstractContextManager[Transaction]:
+        if not interrupted.is_set():
+            interrupted.set()
+            raise KeyboardInterrupt
+        return original(message)
+
+    def endless() -> Iterator[Document]:
+        yield from numbered_documents(5)
+        Event().wait()
+
+    monkeypatch.setattr(memory.store, "transaction", transaction)
+    with pytest.raises(KeyboardInterrupt):
+        memory.encode(endless(), commit_every=2, commit_seconds=60)
+    assert memory.document_count == 5

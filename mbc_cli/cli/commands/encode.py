@@ -13,6 +13,7 @@ from mbc_cli.cli.bad_input_report import counted_bad_inputs, exit_if_skipped
 from mbc_cli.cli.help_page import INPUT
 from mbc_cli.cli.options import (
     DEFAULT_STORE,
+    MOST,
     Adapter,
     BaseModel,
     BatchSize,
@@ -42,6 +43,16 @@ def encode(
     adapter: Adapter = None,
     batch_size: BatchSize = 16,
     commit_every: Annotated[int, count("--commit-every", "Documents per commit.")] = 256,
+    commit_seconds: Annotated[
+        float,
+        typer.Option(
+            "--commit-seconds",
+            metavar="N",
+            min=0.01,
+            max=MOST,
+            help="Of a pipe: seconds until a commit at most.",
+        ),
+    ] = 5.0,
     window: Annotated[
         int | None,
         count("--window", "Tokens per passage; by default all that fit."),
@@ -85,7 +96,8 @@ def encode(
     metadata. Documents too long for the model become several passages. The same id with the same content
     costs nothing, with other content replaces what was stored, so an interrupted run is simply run again;
     of equal ids the later one counts.
-    Input that cannot be used is named and skipped, and the exit code is 3.
+    Input that cannot be used is named and skipped, and the exit code is 3. From a pipe, documents are stored
+    soon after they arrive, and what has been read when Ctrl-C or SIGTERM ends it.
 
     Examples:
 
@@ -126,8 +138,8 @@ def encode(
 
     new = not MemoryStore.exists(store)
     if new:
-        # An early end must not leave an empty store.
-        documents = prefetched(documents, commit_every=commit_every)
+        if total is not None:  # an early end must not leave an empty store, and a pipe must not be waited for
+            documents = prefetched(documents, commit_every=commit_every)
         if (first := next(documents, None)) is None:
             raise InputError("the input holds no document that can be used", f"no store was made at {store}")
         documents = chain([first], documents)
@@ -156,13 +168,14 @@ def encode(
                 advance(report.documents - shown)
             else:
                 advance(sum(read), also=f"{report.documents:,} documents")
-                read.clear()
+            read.clear()
             shown = report.documents
 
         report = memory.encode(
             documents,
             batch_size=batch_size,
             commit_every=commit_every,
+            commit_seconds=commit_seconds if total is None else None,
             window=window,
             overlap=overlap,
             on_progress=on_progress,
