@@ -53,8 +53,10 @@ def run(root: Path, count: int, seed: int, seconds: float) -> Counter[str]:
         sound = save_adapter_directory(root / f"sound-{number}", **kind)
         store = root / f"store-{number}.mbc"
         # In a child too: the threads of a store do not survive a fork.
-        made, told = in_child(["encode", "-", "--store", str(store), "--adapter", str(sound)], root, seconds)
-        assert made == 0, told
+        made, stderr = in_child(
+            ["encode", "-", "--store", str(store), "--adapter", str(sound)], root, seconds
+        )
+        assert made == 0, stderr
         place = root / f"case-{number}"
         changes = KNOWN if number == 0 else {}
         names = [*changes, *range(seed + number, seed + count, 2)]
@@ -82,19 +84,19 @@ def try_one(
     )
     counts["adapters"] += 1
     for command in commands:
-        code, told = in_child(command, root, seconds)
+        code, stderr = in_child(command, root, seconds)
         counts["commands"] += 1
         counts["refused"] += code == 1
         counts["worked"] += code == 0
         found = {
             "hung": code == -signal.SIGKILL,
             "killed": code < 0 and code != -signal.SIGKILL,
-            "internal errors": "internal error" in told or "Traceback" in told or code not in (0, 1, -9),
+            "internal errors": "internal error" in stderr or "Traceback" in stderr or code not in (0, 1, -9),
             "executed": (place / "mark").exists(),
         }
         for kind in (kind for kind, it_is in found.items() if it_is):
             counts[kind] += 1
-            print(f"{kind}: {name}: {' '.join(command[:2])}: {told[-300:]}", file=sys.stderr)
+            print(f"{kind}: {name}: {' '.join(command[:2])}: {stderr[-300:]}", file=sys.stderr)
     after = everything_but(root, place / "adapter")
     counts["written outside"] += before != after
     if before != after:
@@ -105,22 +107,26 @@ def try_one(
 
 def everything_but(root: Path, left_out: Path) -> dict[str, bytes]:
     """All files below ``root``, but for those of the adapter and of what the commands may write."""
-    own = (left_out, root / "configuration", root / "told", *(root.glob("*.mbc/locks/readers")))
+    ignored = (left_out, root / "configuration", root / "stderr", *(root.glob("*.mbc/locks/readers")))
     files = (path for path in root.rglob("*") if path.is_file() and not path.is_symlink())
-    return {str(path): path.read_bytes() for path in files if not any(path.is_relative_to(it) for it in own)}
+    return {
+        str(path): path.read_bytes() for path in files if not any(path.is_relative_to(it) for it in ignored)
+    }
 
 
 def in_child(command: list[str], root: Path, seconds: float) -> tuple[int, str]:
     """Exit code (negative: the signal) and stderr of ``mbc`` in a child; SIGKILL if it takes too long."""
-    told = root / "told"
+    stderr = root / "stderr"
     process = os.fork()
     if process == 0:
         read, write = os.pipe()
         os.write(write, STDIN)
         os.close(write)
         os.dup2(read, 0)
+        # The parent's may know that it can seek, as a pipe cannot.
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        os.dup2(os.open(told, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+        os.dup2(os.open(stderr, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
         try:
             mbc(command)
         except SystemExit as end:
@@ -132,7 +138,7 @@ def in_child(command: list[str], root: Path, seconds: float) -> tuple[int, str]:
     while True:
         ended, status = os.waitpid(process, os.WNOHANG)
         if ended:
-            return os.waitstatus_to_exitcode(status), told.read_text(errors="replace")
+            return os.waitstatus_to_exitcode(status), stderr.read_text(errors="replace")
         if time.monotonic() > deadline:
             os.kill(process, signal.SIGKILL)
         time.sleep(0.01)

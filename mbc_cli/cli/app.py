@@ -245,7 +245,7 @@ def _root(
         if named:
             output.detail(f"settings from {path}")
         else:
-            context.obj = path  # for _tell_settings
+            context.obj = path  # for _note_settings
 
 
 def _quiet_option(context: typer.Context, value: bool) -> None:
@@ -258,7 +258,7 @@ def _verbose_option(context: typer.Context, value: bool) -> None:
         _set_verbosity(quiet=False, verbose=True)
 
 
-def _tell_settings(context: typer.Context, value: bool) -> None:
+def _note_settings(context: typer.Context, value: bool) -> None:
     if path := context.find_root().obj:
         output.note(f"settings from {path}")
 
@@ -289,10 +289,10 @@ def _verbosity_options(
         ),
     ] = False,
     # Not to be given: its callback runs when those of --quiet and --verbose have.
-    settings_told: Annotated[
+    settings_noted: Annotated[
         bool,
         typer.Option(
-            "--settings-told", hidden=True, callback=_tell_settings, expose_value=False, is_eager=True
+            "--settings-noted", hidden=True, callback=_note_settings, expose_value=False, is_eager=True
         ),
     ] = False,
 ) -> None:
