@@ -9,6 +9,7 @@ from datetime import date
 from mbc_store.conditions import Condition, Where, conditions
 from mbc_store.errors import StoreError
 
+from mbc_cli.corpus.documents import Document
 from mbc_cli.corpus.times import time_bound
 from mbc_cli.errors import UsageError
 
@@ -46,6 +47,15 @@ class MemoryFilter:
         except StoreError as failure:
             raise UsageError(failure.message, failure.hint) from None
         return cls(time_bound("since", since), time_bound("until", until), wanted)
+
+    def admits(self, document: Document) -> bool:
+        """Whether the filter would find ``document`` in a memory."""
+        time = document.timestamp
+        if self.since is not None and (time is None or time < self.since):
+            return False
+        if self.until is not None and (time is None or time >= self.until):
+            return False
+        return all(condition.holds(document.metadata) for condition in self.where)
 
     @property
     def is_empty(self) -> bool:

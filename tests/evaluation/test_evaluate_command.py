@@ -56,6 +56,25 @@ def test_figures_are_one_json_object_and_predictions_one_line_each(
 
 
 @pytest.mark.slow
+def test_filters_choose_the_stream(adapter_directory: Path, tmp_path: Path) -> None:
+    documents, questions = tmp_path / "d.jsonl", tmp_path / "q.jsonl"
+    lines = [
+        {"id": each.id, "text": each.text, "part": number % 3}
+        for number, each in enumerate(numbered_documents(7))
+    ]
+    documents.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    asked = {"question": "Who came?", "answers": ["Mira"], "document_ids": ["d1"]}
+    questions.write_text("".join(json.dumps(asked | {"document_ids": [f"d{n}"]}) + "\n" for n in range(7)))
+    done = mbc(
+        "--documents", documents, "--questions", questions, "--adapter", adapter_directory,
+        "--device", "cpu", "--where", "part>=1", "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (stage,) = json.loads(done.stdout)["stages"]
+    assert (stage["documents"], stage["questions"]) == (4, 4)
+
+
+@pytest.mark.slow
 def test_a_table_goes_to_stdout_and_nothing_else(
     files: list[str | Path], select_adapter_directory: Path, tmp_path: Path
 ) -> None:

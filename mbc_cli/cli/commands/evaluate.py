@@ -14,6 +14,7 @@ import typer
 from mbc_cli.cli import output, process
 from mbc_cli.cli.bad_input_report import counted_bad_inputs, exit_if_skipped
 from mbc_cli.cli.completion import stores
+from mbc_cli.cli.memory_options import Since, Until, WhereOption
 from mbc_cli.cli.options import (
     Adapter,
     BaseModel,
@@ -77,6 +78,9 @@ def evaluate(
         int | None,
         count("--limit", "Only the first N documents and their questions."),
     ] = None,
+    since: Since = None,
+    until: Until = None,
+    where: WhereOption = None,
     bank_sizes: Annotated[
         str, typer.Option("--bank-sizes", metavar="N,N,...", help="Ask at these numbers of documents too.")
     ] = "",
@@ -109,6 +113,8 @@ def evaluate(
     ones arrive; recall of the documents that hold the answer, for adapters that select; bytes per document
     of packed codes, of the whole store and of the vectors in float32; milliseconds per document and question.
 
+    --since, --until and --where choose the documents of the stream, and so the questions on them alone.
+
     The memory is always read here. Of calibrated adapters it is counted for how many questions query would
     not have read it (false abstentions), and for how many it would have read another document's passage, had
     the documents that they name never been encoded (false answers).
@@ -122,6 +128,7 @@ def evaluate(
       mbc evaluate --dataset streamingqa --documents test.csv --adapter runs/news --json
     """
     from mbc_cli.corpus.datasets import load_dataset
+    from mbc_cli.inference.memory_filter import MemoryFilter
 
     sizes = _sizes(bank_sizes)
     if predictions is not None:
@@ -139,7 +146,8 @@ def evaluate(
         format=format,
         delimiter=delimiter,
     )
-    stream = data.documents[:limit]
+    chosen = MemoryFilter.of(since, until, where)
+    stream = [document for document in data.documents if chosen.admits(document)][:limit]
     # Not before the input is known to be readable: these take seconds to import.
     with output.progress("loading PyTorch"):
         from mbc_cli.evaluation.protocol import evaluate as run
