@@ -110,7 +110,7 @@ def test_sigterm_says_what_was_stored_and_how_to_go_on(tmp_path: Path, adapter_d
         process.terminate()
         said = process.stderr.read().decode()
         assert process.wait(60) == 143
-    assert said.splitlines()[-2:] == ["2 documents are stored; run it again to go on", "interrupted"]
+    assert said.splitlines()[-2:] == ["3 documents are stored; run it again to go on", "interrupted"]
 
 
 def with_closed(redirection: str, *arguments: str) -> tuple[int, str, str]:
