@@ -54,10 +54,11 @@ class ProgressRows:
 
     def _advance(self, row: TaskID, count: int = 1, total: int | None = None, also: str = "") -> None:
         self._progress.update(row, advance=count, total=total, also=also)
+        self._progress.refresh()
 
 
 class _Done(ProgressColumn):
-    """What is done, of how much, and the rate."""
+    """What is done, of how much, and the rate or another figure."""
 
     def render(self, task: Task) -> Text:
         unit, elapsed = task.fields["unit"], task.elapsed
@@ -67,7 +68,7 @@ class _Done(ProgressColumn):
         if task.total is not None:
             done = f"{done.removesuffix(f' {unit}')}/{_amount(task.total, unit)}"
         rate = [f"{_amount(task.completed / elapsed, unit)}/s"] if elapsed and task.completed else []
-        return Text(", ".join([done, *filter(None, [task.fields["also"]]), *rate]))
+        return Text(", ".join([done, *([task.fields["also"]] if task.fields["also"] else rate)]))
 
 
 class _TimeLeft(ProgressColumn):

@@ -167,7 +167,11 @@ def encode(
             if total is None:
                 advance(report.documents - shown)
             else:
-                advance(sum(read), also=f"{report.documents:,} documents")
+                pace = report.documents / report.seconds
+                advance(
+                    sum(read),
+                    also=f"{report.documents:,} documents, {pace:,.0f} documents/s",
+                )
             read.clear()
             shown = report.documents
 
