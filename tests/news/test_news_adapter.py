@@ -58,6 +58,16 @@ def test_the_demo_answers_most_questions_with_the_bank_and_none_without() -> Non
 
 
 @pytest.mark.slow
+def test_the_demo_as_text_shows_a_number_under_every_heading() -> None:
+    lines = run("-m", "mbc_cli", "demo", "--documents", "60", "--questions", "10").splitlines()
+    heading = next(n for n, line in enumerate(lines) if line.startswith("answered right"))
+    assert lines[heading].split("  ")[0] == "answered right"
+    assert lines[heading].split()[2:] == ["questions", "of", "percent"]
+    assert lines[heading + 1].split()[:2] == ["with", "memory"]
+    assert len(lines[heading + 1].split()[2:]) == 3
+
+
+@pytest.mark.slow
 def test_a_corpus_is_encoded_and_asked_with_the_default_adapter_and_names_its_sources(tmp_path: Path) -> None:
     store = str(tmp_path / "news.store")
     documents = [json.loads(line) for line in (ROOT / "examples" / "news.jsonl").read_text().splitlines()]

@@ -71,7 +71,7 @@ def demo(
         output.write(f"Q: {prediction.question.question}")
         output.write(f"A: {prediction.answer}  ({mark})")
     output.write_table(
-        ["answered right", "of", "percent"],
+        ["answered right", "questions", "of", "percent"],
         [
             ["with memory", *_share(stage.scores.exact_match, stage.questions)],
             ["without memory", *_share(stage.baselines["none"].exact_match, stage.questions)],
@@ -79,7 +79,7 @@ def demo(
     )
     if shown.recognised is not None and stage.abstention is not None:
         output.write_table(
-            ["found not to be in memory", "of", "percent"],
+            ["found not to be in memory", "questions", "of", "percent"],
             [
                 [
                     "questions about other news",
