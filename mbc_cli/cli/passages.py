@@ -16,7 +16,7 @@ _LONGEST = 160  # characters of a passage
 def write_passages(sources: Sequence[Source], *, indent: str = "") -> None:
     """Write what each passage is, and below it the beginning of its telegram, or else of its text."""
     for source in sources:
-        title = f' "{source.title}"' if source.title else ""
+        title = f" {source.title!r}" if source.title else ""
         output.write(
             f"{indent}{source.document_id}{title}, passage {source.passage} "
             f"({source.start}-{source.end}), score {source.score:.3f}"

@@ -107,25 +107,22 @@ def evaluate(
 ) -> None:
     """Score a memory by the online-adaptation protocol.
 
-    Documents are encoded in their order. Questions are asked once all documents they name are in the bank,
-    and answered greedily through the store on disk. Reported are exact match (strict), the published prefix
-    match and token F1, in percent; with --bank-sizes also the exact match on the first documents as later
-    ones arrive; recall of the documents that hold the answer, for adapters that select; bytes per document
-    of packed codes, of the whole store and of the vectors in float32; milliseconds per document and question.
+    Documents are encoded in their order; --since, --until and --where choose them. Questions are asked once
+    all documents they name are in the bank, and answered greedily through the store on disk. Reported are
+    exact match (strict), the published prefix match and token F1, in percent; with --bank-sizes exact match
+    on the first documents as later ones arrive; recall of the documents that hold the answer; bytes per
+    document, packed, stored and as float32 vectors; milliseconds per document and question.
 
-    --since, --until and --where choose the documents of the stream, and so the questions on them alone.
-
-    The memory is always read here. Of calibrated adapters it is counted for how many questions query would
-    not have read it (false abstentions), and for how many it would have read another document's passage, had
-    the documents that they name never been encoded (false answers).
+    The memory is always read here. Of calibrated adapters it is counted how often query would not have read
+    it (false abstentions), or would have, had the documents named never been encoded (false answers).
 
     Examples:
 
       mbc evaluate --documents val.documents.jsonl --questions val.questions.jsonl --baseline none
 
-      mbc evaluate --dataset squad --documents dev-v1.1.json --limit 500 --bank-sizes 16,100,400
+      mbc evaluate --dataset squad --documents dev-v1.1.json --bank-sizes 100,400
 
-      mbc evaluate --dataset streamingqa --documents test.csv --adapter runs/news --json
+      mbc evaluate --dataset streamingqa --documents test.csv --json
     """
     from mbc_cli.corpus.datasets import load_dataset
     from mbc_cli.inference.memory_filter import MemoryFilter
