@@ -148,7 +148,8 @@ class Answerer:
                 "leave it out, or use an adapter with method select",
             )
         batch = self.tokenizers.encode_questions(questions).to(self.model.device)
-        return self.model.read(batch, self.bank.filtered(filter), top_k)
+        prompts = self.tokenizers.encode_prompts(questions).to(self.model.device)
+        return self.model.read(batch, self.bank.filtered(filter), top_k, prompts)
 
     def _find(
         self, questions: Sequence[str], filter: MemoryFilter, top_k: int | None, threshold: float | None

@@ -345,8 +345,20 @@ class TelegramReadingConfig(FrozenConfig):
         0.5, ge=0, le=1, description="Fraction of passages read whole at first; 0 from 60 % of training on."
     )
     distractors: int = Field(
-        0, ge=0, description="Other passages that are read beside the right one in training."
+        3, ge=0, description="The most other passages read beside the right one in training."
     )
+    candidates: int = Field(
+        4,
+        ge=0,
+        description="Of the passages found first, those ranked again by how well the LLM, having read each, "
+        "foresees the question; 0 for none.",
+    )
+
+
+class TelegramLossConfig(SelectLossConfig):
+    """As `SelectLossConfig`."""
+
+    question: float = Field(0.25, ge=0, description="Of foreseeing the question from its passage.")
 
 
 class TelegramConfig(_MethodConfig):
@@ -363,7 +375,7 @@ class TelegramConfig(_MethodConfig):
     amortization: TrunkAmortizationConfig = TrunkAmortizationConfig()
     selection: SelectionConfig = SelectionConfig(dimension=64)
     reading: TelegramReadingConfig = TelegramReadingConfig()
-    loss: SelectLossConfig = SelectLossConfig()
+    loss: TelegramLossConfig = TelegramLossConfig()
     memory_queue: MemoryQueueConfig = MemoryQueueConfig()
 
 

@@ -90,10 +90,13 @@ class MemoryModel(nn.Module, ABC):
     # Questions to prefixes.
 
     @abstractmethod
-    def read(self, questions: TokenBatch, bank: Bank, k: int | None = None) -> Reading:
+    def read(
+        self, questions: TokenBatch, bank: Bank, k: int | None = None, prompts: TokenBatch | None = None
+    ) -> Reading:
         """What B questions, padded on the right, find in ``bank``, in the ``k`` best passages of each.
 
-        ``k`` is for models that rank passages; None is the configuration's own number.
+        ``k`` is for models that rank passages; None is the configuration's own number. ``prompts``, padded on
+        the left, are the questions as the LLM will meet them: some models judge by them what they found.
         """
 
     # Prefixes to answers.
@@ -179,6 +182,10 @@ class MemoryModel(nn.Module, ABC):
 
     def load_training_state(self, state: Mapping[str, Tensor]) -> None:
         """Continue from what `training_state` returned."""
+
+    def pretrained_parameters(self) -> list[nn.Parameter]:
+        """Those that learn and were not made anew: a part of an LLM, copied."""
+        return []
 
     def trainable_parameters(self) -> list[nn.Parameter]:
         """Everything that learns: the memory modules and KV-LoRA, not the frozen LLM."""

@@ -61,6 +61,9 @@ class TrainingConfig(FrozenConfig):
 
     optimizer: Literal["adam", "adamw"] = "adam"
     learning_rate: float = Field(1e-5, gt=0)
+    pretrained_rate: float = Field(
+        1.0, gt=0, le=1, description="Learning rate of what is copied from the LLM, as a fraction."
+    )
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = Field(0.0, ge=0, description="adamw only; matrices only.")
     clip_norm: float | None = Field(1.0, gt=0, description="Gradient norm to clip to; null clips nothing.")

@@ -72,7 +72,7 @@ class TrainingLoop:
         self._on_progress = on_progress
         self._order = BatchOrder(data, config)
         self._parameters = [p for p in model.trainable_parameters() if p.requires_grad]
-        self._module, self._optimizer = accelerator.prepare(model, build_optimizer(self._parameters, config))
+        self._module, self._optimizer = accelerator.prepare(model, build_optimizer(model, config))
         per_step = config.gradient_accumulation * accelerator.num_processes
         by_epochs = math.ceil(config.epochs * self._order.batches_per_epoch / per_step)
         self.total_steps = min(by_epochs, config.max_steps or by_epochs)
@@ -126,7 +126,7 @@ class TrainingLoop:
         config, progress = self.config, self.progress
         count = config.gradient_accumulation
         for group in self._optimizer.param_groups:
-            group["lr"] = config.learning_rate * config.schedule.factor(progress.step, self.total_steps)
+            group["lr"] = group["rate"] * config.learning_rate * config.schedule.factor(progress.step, self.total_steps)
         self._module.train()
         sums: dict[str, float] = {}
         for number in range(count):
@@ -263,12 +263,23 @@ class TrainingLoop:
             self._on_progress(ProgressReport(self.progress.step, self.total_steps, loss, validation))
 
 
-def build_optimizer(parameters: Sequence[nn.Parameter], config: TrainingConfig) -> torch.optim.Optimizer:
-    """Adam as published, or AdamW with weight decay on matrices only."""
-    if config.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=config.learning_rate, betas=config.betas)
-    groups = [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas)
+def build_optimizer(model: MemoryModel, config: TrainingConfig) -> torch.optim.Optimizer:
+    """Adam as published, or AdamW with weight decay on matrices only.
+
+    A group's ``rate`` is what the learning rate is multiplied with.
+    """
+    copied = {id(parameter) for parameter in model.pretrained_parameters()}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in model.trainable_parameters():
+        rate = config.pretrained_rate if id(parameter) in copied else 1.0
+        decay = config.weight_decay if parameter.dim() > 1 and config.optimizer == "adamw" else 0.0
+        groups.setdefault((rate, decay), []).append(parameter)
+    optimizer = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
+    return optimizer(
+        [
+            {"params": parameters, "weight_decay": decay, "rate": rate}
+            for (rate, decay), parameters in groups.items()
+        ],
+        lr=config.learning_rate,
+        betas=config.betas,
+    )

@@ -80,8 +80,8 @@ class Validator:
         for questions in batched(self._questions, self._batch_size):
             texts = [question.question for question in questions]
             asked = self._tokenizers.encode_questions(texts).to(self._model.device)
-            reading = self._model.read(asked, bank)
             prompts = self._tokenizers.encode_prompts(texts).to(self._model.device)
+            reading = self._model.read(asked, bank, prompts=prompts)
             tokens = self._model.generate(
                 None if reading.prefix is None else reading.prefix(),
                 prompts.input_ids,

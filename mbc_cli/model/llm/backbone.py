@@ -17,7 +17,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from mbc_cli.errors import MissingPackageError, ModelError, install_hint
 from mbc_cli.model.base_quantize import Quantize
-from mbc_cli.model.llm.prefix import Prefix
+from mbc_cli.model.llm.prefix import HIDDEN, Prefix
 from mbc_cli.model.llm.pretrained import load_config, load_language_model, random_language_model
 from mbc_cli.reporting import progress
 
@@ -204,34 +204,55 @@ class Backbone(nn.Module):
         )
         return output.logits
 
+    def next_token_losses(
+        self,
+        input_ids: Int[Tensor, "B S"],
+        attention_mask: Int[Tensor, "B S"],
+        prefix: Prefix | None = None,
+    ) -> Float[Tensor, "B S"]:
+        """Negative log-likelihood (B, S) float32, in nats, of each token but padding and each row's first.
+
+        Those are 0. Logits are computed where they count alone: with large vocabularies they weigh most.
+        """
+        cache, mask, positions = self._reading_state(attention_mask, prefix)
+        states = self.transformer.base_model(
+            input_ids=input_ids,
+            attention_mask=self._weighted(mask, prefix, input_ids.shape[1]),
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        ).last_hidden_state
+        foreseen = (attention_mask[:, 1:] * attention_mask[:, :-1]) > 0
+        logits = self.transformer.get_output_embeddings()(states[:, :-1][foreseen])
+        losses = F.cross_entropy(logits.float(), input_ids[:, 1:][foreseen], reduction="none")
+        return F.pad(torch.zeros(foreseen.shape, device=losses.device).masked_scatter(foreseen, losses), (1, 0))
+
     def read_embeddings(
         self,
         embeddings: Float[Tensor, "B P D"],
         log_weights: Float[Tensor, "B P"] | None = None,
-        padding: Int[Tensor, " B"] | None = None,
+        lengths: Int[Tensor, " B"] | None = None,
     ) -> Prefix:
         """The prefix the LLM makes of input embeddings (B, P, D): the keys and values of reading them.
 
-        ``log_weights`` (B, P) of the tokens count while they are read, as they count in the prefix; they hide
-        the ``padding`` (B,) int64 tokens with which each row begins.
+        ``log_weights`` (B, P) of the tokens count while they are read, as they count in the prefix. Of each
+        row only the first ``lengths`` (B,) int64 tokens are text; what follows is hidden.
         """
-        positions = None
-        if padding is not None:
-            places = torch.arange(embeddings.shape[1], device=embeddings.device)
-            positions = (places - padding[:, None]).clamp(min=0)
         mask = None
         if log_weights is not None:
             everything = torch.ones(embeddings.shape[:2], dtype=torch.int64, device=embeddings.device)
             mask = _causal_mask(everything, log_weights, embeddings.shape[1], self.dtype)
-        cache = self.transformer(
-            inputs_embeds=embeddings.to(self.dtype),
-            attention_mask=mask,
-            position_ids=positions,
-            use_cache=True,
-            logits_to_keep=1,
+        cache = self.transformer.base_model(
+            inputs_embeds=embeddings.to(self.dtype), attention_mask=mask, use_cache=True
         ).past_key_values
         states = torch.stack([torch.stack([layer.keys, layer.values]) for layer in cache.layers])
-        return Prefix(states, log_weights, padding)
+        if lengths is not None:
+            # Reading is causal: nothing has seen the padding on the right.
+            padding = torch.arange(embeddings.shape[1], device=lengths.device) >= lengths[:, None]
+            if log_weights is None:
+                log_weights = torch.zeros(embeddings.shape[:2], device=embeddings.device)
+            log_weights = log_weights.masked_fill(padding, HIDDEN)
+        return Prefix(states, log_weights, lengths)
 
     @torch.no_grad()
     def greedy_tokens(
@@ -258,16 +279,17 @@ class Backbone(nn.Module):
         stopped = torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
         tokens, ids = input_ids[:, -1], input_ids
         for _ in range(max_new_tokens):
-            output = self.transformer(
+            output = self.transformer.base_model(
                 input_ids=ids,
                 attention_mask=self._weighted(mask, prefix, ids.shape[1]),
                 position_ids=positions,
                 past_key_values=cache,
                 use_cache=True,
-                logits_to_keep=1,
             )
             cache = output.past_key_values
-            tokens = torch.where(stopped, tokens, output.logits[:, -1].argmax(-1))
+            # Two axes: on three torch multiplies row by row, each with a copy of the embedding table.
+            logits = self.transformer.get_output_embeddings()(output.last_hidden_state[:, -1])
+            tokens = torch.where(stopped, tokens, logits.argmax(-1))
             stopped = stopped | torch.isin(tokens, stops)
             yield tokens
             if bool(stopped.all()):
@@ -278,18 +300,17 @@ class Backbone(nn.Module):
     def _reading_state(self, attention_mask: Tensor, prefix: Prefix | None) -> tuple[Any, Tensor, Tensor]:
         """The cache, the mask over prefix and tokens, and the position of every token.
 
-        Tokens are numbered from P on and padding on the left is not counted, so a row's positions do not
+        Tokens are numbered from where the prefix ends and padding on the left is not counted, so a row's positions do not
         depend on the side or the amount of its padding.
         """
         mask = attention_mask.to(torch.int64)
-        start = 0 if prefix is None else prefix.length
+        length = 0 if prefix is None else prefix.length
+        start = length if prefix is None or prefix.ends is None else prefix.ends[:, None]
         left_padding = (mask.cumsum(-1) == 0).sum(-1, keepdim=True)
         positions = (torch.arange(mask.shape[1], device=mask.device) - left_padding).clamp(min=0) + start
-        if prefix is not None and prefix.padding is not None:
-            positions = positions - prefix.padding[:, None]
         if prefix is None:
             return None, mask, positions
-        mask = torch.cat([mask.new_ones(mask.shape[0], start), mask], dim=1)
+        mask = torch.cat([mask.new_ones(mask.shape[0], length), mask], dim=1)
         return prefix.to_cache(self.dtype), mask, positions
 
     def _weighted(self, mask: Tensor, prefix: Prefix | None, queries: int) -> Tensor:
@@ -306,7 +327,8 @@ def _causal_mask(mask: Tensor, log_weights: Tensor, queries: int, dtype: torch.d
     a mask of four axes to the attention as it is.
     """
     tokens = mask.shape[1]
-    bias = F.pad(log_weights.to(dtype), (0, tokens - log_weights.shape[1]))[:, None, None]
+    log_weights = log_weights.clamp_min(torch.finfo(dtype).min).to(dtype)
+    bias = F.pad(log_weights, (0, tokens - log_weights.shape[1]))[:, None, None]
     places = torch.arange(tokens, device=mask.device)
     unseen = (places > places[-queries:, None]) | (mask[:, None, None] == 0)
     return bias.expand(-1, -1, queries, -1).masked_fill(unseen, torch.finfo(dtype).min)

@@ -9,6 +9,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import DynamicCache
 
+HIDDEN = torch.finfo(torch.float32).min
+"""The log-weight of what is not there."""
+
 
 @dataclass(frozen=True)
 class Prefix:
@@ -16,13 +19,13 @@ class Prefix:
 
     ``states`` is (layers, 2, B, kv_heads, P, head_dim): keys at index 0 of the second axis, values at 1.
     ``log_weights`` (B, P) float32 is added to the attention logits of the tokens: one of weight w is attended
-    to as w tokens of its kind would be. None weighs all alike. ``padding`` (B,) int64 is how many tokens at
-    the beginning of each row are none: their weight hides them, and positions are counted from behind them.
+    to as w tokens of its kind would be. None weighs all alike. ``ends`` (B,) int64 is the position of the token
+    that follows the prefix, None the P-th.
     """
 
     states: Float[Tensor, "layers 2 B kv_heads P head_dim"]
     log_weights: Float[Tensor, "B P"] | None = None
-    padding: Int[Tensor, " B"] | None = None
+    ends: Int[Tensor, " B"] | None = None
 
     @property
     def batch(self) -> int:
@@ -44,5 +47,25 @@ class Prefix:
     def __getitem__(self, rows: Tensor | slice) -> Prefix:
         """The prefixes of some rows of the batch."""
         weights = None if self.log_weights is None else self.log_weights[rows]
-        padding = None if self.padding is None else self.padding[rows]
-        return Prefix(self.states[:, :, rows], weights, padding)
+        ends = None if self.ends is None else self.ends[rows]
+        return Prefix(self.states[:, :, rows], weights, ends)
+
+    def side_by_side(
+        self, rows: Int[Tensor, "Q k"], log_weights: Float[Tensor, "Q k"] | None = None
+    ) -> Prefix:
+        """Q prefixes, each made of k rows of this one that do not see each other; what follows sees them all.
+
+        ``log_weights`` (Q, k) float32 are logarithms of how much each counts. All begin at the same position,
+        so their order makes no difference, and a row that was computed once serves any number of questions.
+        """
+        batch, count = rows.shape
+        states = self.states.index_select(2, rows.flatten()).unflatten(2, (batch, count))
+        states = states.transpose(3, 4).flatten(4, 5)
+        weights = self.log_weights
+        if weights is None:
+            weights = torch.zeros(self.batch, self.length, device=rows.device)
+        weights = weights[rows]
+        if log_weights is not None:
+            weights = (weights + log_weights[..., None]).clamp_min(HIDDEN)
+        ends = rows.new_full((batch,), self.length) if self.ends is None else self.ends[rows].amax(1)
+        return Prefix(states, weights.flatten(1), ends)

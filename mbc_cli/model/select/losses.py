@@ -14,12 +14,15 @@ from mbc_cli.model.llm.backbone import Backbone
 from mbc_cli.model.select.trunk import RawEmbeddings
 
 
-def salience_loss(salience: Float[Tensor, "M S"], batch: TrainingBatch) -> Float[Tensor, ""]:
+def salience_loss(
+    salience: Float[Tensor, "M S"], batch: TrainingBatch, answer_weight: float = 1.0
+) -> Float[Tensor, ""]:
     """Binary cross-entropy that ranks the tokens of documents by how likely a question needs them.
 
     A token that an answer contains is wanted. One that a question of this passage contains is wanted as far
     as other questions do not contain it: names are, "which" and "the" are not. ``salience`` (B, S) are
-    logits of the batch's document tokens.
+    logits of the batch's document tokens. ``answer_weight`` is how much a token of an answer counts beside
+    one of a question: a lost word of a question makes a passage harder to find, one of an answer is lost.
     """
     asked, mentioned = [], []
     for row in range(batch.document_ids.shape[0]):
@@ -27,16 +30,18 @@ def salience_loss(salience: Float[Tensor, "M S"], batch: TrainingBatch) -> Float
         labels = batch.answer_labels[own]
         asked.append(labels[labels >= 0])
         mentioned.append(batch.question_ids[own][batch.question_mask[own] > 0])
-    wanted = torch.zeros_like(salience)
+    wanted, weight = torch.zeros_like(salience), batch.document_mask.float()
     everywhere = torch.cat([ids.unique() for ids in mentioned if len(ids)])
     share = torch.bincount(everywhere, minlength=int(batch.document_ids.max()) + 1).float()
     share = (share - 1).clamp_min(0) / max(1, len(mentioned) - 1)
     for row, (answers, questions) in enumerate(zip(asked, mentioned, strict=True)):
         ids = batch.document_ids[row]
         rarity = torch.isin(ids, questions) * (1 - share[ids])
-        wanted[row] = torch.where(torch.isin(ids, answers), 1.0, rarity.clamp(0, 1))
+        answering = torch.isin(ids, answers)
+        wanted[row] = torch.where(answering, 1.0, rarity.clamp(0, 1))
+        weight[row] *= torch.where(answering, answer_weight, 1.0)
     loss = F.binary_cross_entropy_with_logits(salience.float(), wanted, reduction="none")
-    return (loss * batch.document_mask).sum() / batch.document_mask.sum()
+    return (loss * weight).sum() / weight.sum()
 
 
 def selection_loss(

@@ -104,7 +104,9 @@ class SelectMemoryModel(QuantizedMemoryModel):
         log_weights = scores.float().log_softmax(1) if scores.shape[1] > 1 else None
         return self.reader(question.tokens, decoded, log_weights)
 
-    def read(self, questions: TokenBatch, bank: Bank, k: int | None = None) -> Reading:
+    def read(
+        self, questions: TokenBatch, bank: Bank, k: int | None = None, prompts: TokenBatch | None = None
+    ) -> Reading:
         """The ``k`` best passages of each question; of equal scores the higher row comes first."""
         question = self.encode_questions(questions.input_ids, questions.attention_mask)
         scored = ((rows, self.score(question, passages)) for rows, passages in bank.chunks())

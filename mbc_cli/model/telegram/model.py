@@ -8,15 +8,18 @@ nothing to collapse, and every LLM of the tokenizer reads what another has kept.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 
 import torch
-from jaxtyping import Int
-from torch import Tensor
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mbc_cli.model.bank import Bank, EncodedPassages, Reading, best_passages
 from mbc_cli.model.batches import TokenBatch, TrainingBatch, TrainingLoss
 from mbc_cli.model.config import TelegramConfig
 from mbc_cli.model.llm.backbone import Backbone
+from mbc_cli.model.llm.prefix import HIDDEN, Prefix
 from mbc_cli.model.memory_model import MemoryModel
 from mbc_cli.model.select.losses import salience_loss, selection_loss
 from mbc_cli.model.select.memory_queue import MemoryQueue, text_identities
@@ -24,6 +27,10 @@ from mbc_cli.model.telegram.amortizer import TelegramAmortizer
 from mbc_cli.model.telegram.reader import TelegramReader
 from mbc_cli.model.telegram.token_interaction import TokenInteraction, TokenQuery
 from mbc_cli.model.tokenizers import Vocabulary
+
+_ANSWER_WEIGHT = 2.0  # of an answer's tokens in salience
+_WITHOUT_PASSAGE = 1 / 16  # of the questions in training
+_WITH_DISTRACTORS = 1 / 2  # of the batches
 
 
 class TelegramMemoryModel(MemoryModel):
@@ -79,18 +86,57 @@ class TelegramMemoryModel(MemoryModel):
             questions.input_ids, states, questions.attention_mask, self.amortizer.rarity
         )
 
-    def read(self, questions: TokenBatch, bank: Bank, k: int | None = None) -> Reading:
+    def read(
+        self, questions: TokenBatch, bank: Bank, k: int | None = None, prompts: TokenBatch | None = None
+    ) -> Reading:
+        """The ``k`` best passages; with ``prompts`` the first ones found are read and ranked once more."""
         query = self.encode_questions(questions)
         scored = ((rows, self.selection.score(query, codes[..., 0])) for rows, codes in bank.chunks())
         top_k = k or self.config.selection.top_k
-        scores, rows = best_passages(scored, top_k, questions=len(questions.input_ids), device=self.device)
-        found = rows.shape[1]
+        candidates = self.config.reading.candidates if prompts is not None else 0
+        scores, rows = best_passages(
+            scored, max(top_k, candidates), questions=len(questions.input_ids), device=self.device
+        )
+        if not rows.shape[1]:
+            return Reading(rows, scores, 0, None)
+        distinct, places = rows.unique(return_inverse=True)
+        # Each passage is read once, however many questions find it, and only if something is asked of it.
+        passages = cache(lambda: self.reader(bank.take(distinct)[..., 0]))
+        if candidates:
+            assert prompts is not None
+            scores, order = self._ranked_again(scores, places[:, :candidates], prompts, passages())
+            rows, places = rows.gather(1, order), places.gather(1, order)
+        scores, rows, places = scores[:, :top_k], rows[:, :top_k], places[:, :top_k]
+        weights = scores.log_softmax(1) if rows.shape[1] > 1 else None
         return Reading(
             rows=rows,
             scores=scores,
-            prefix_length=self.reader.prefix_length(found, self.amortizer.slots),
-            prefix=(lambda: self.reader(bank.take(rows)[..., 0])) if found else None,
+            prefix_length=self.reader.prefix_length(self.amortizer.slots),
+            prefix=lambda: passages().side_by_side(places, weights),
         )
+
+    def _ranked_again(
+        self, scores: Tensor, candidates: Tensor, prompts: TokenBatch, passages: Prefix
+    ) -> tuple[Tensor, Tensor]:
+        """Scores (B, n), best first, and their order, once the LLM has read the first c of n passages found.
+
+        A passage gains what it tells of the question beforehand, log p(question | passage) - log p(question),
+        as in query likelihood (Ponte and Croft 1998). Those not read stay behind those read.
+        ``candidates`` (B, c) are places among ``passages``.
+        """
+        alone = self._surprise(None, prompts)
+        told = [alone - self._surprise(passages.side_by_side(one[:, None]), prompts) for one in candidates.T]
+        count = candidates.shape[1]
+        judged, rest = scores[:, :count] + torch.stack(told, dim=1), scores[:, count:]
+        judged, order = judged.sort(dim=1, descending=True, stable=True)
+        if rest.shape[1]:
+            rest = rest + (judged[:, -1:] - rest[:, :1]).clamp_max(0)
+        behind = torch.arange(count, scores.shape[1], device=order.device).expand(len(order), -1)
+        return torch.cat([judged, rest], dim=1), torch.cat([order, behind], dim=1)
+
+    def _surprise(self, prefix: Prefix | None, prompts: TokenBatch) -> Tensor:
+        """Negative log-likelihood (B,), in nats, of prompts padded on the left."""
+        return self.backbone.next_token_losses(prompts.input_ids, prompts.attention_mask, prefix).sum(1)
 
     # Training.
 
@@ -105,7 +151,7 @@ class TelegramMemoryModel(MemoryModel):
         """
         weights = self.config.loss
         kept = self.amortizer(batch.document_ids, batch.document_mask)
-        salience = salience_loss(kept.salience, batch)
+        salience = salience_loss(kept.salience, batch, _ANSWER_WEIGHT)
         query = self.encode_questions(TokenBatch(batch.question_ids, batch.question_mask))
 
         texts = text_identities(batch.document_ids, batch.document_mask)
@@ -114,16 +160,30 @@ class TelegramMemoryModel(MemoryModel):
         selection, chosen = selection_loss(scores, batch.question_document, texts, queued.texts)
 
         read = self._to_read(batch, kept.salience, progress) if self.training else kept.codes
-        passages = read[batch.question_document, None]
-        if self.training and self.config.reading.distractors:
-            passages = self._among_distractors(read, scores[:, : len(texts)], batch.question_document)
-        answer = self.answer_loss(
-            self.reader(passages), batch.answer_input_ids, batch.answer_mask, batch.answer_labels
+        prefix, has_passage = self._beside_distractors(
+            read, scores[:, : len(texts)], batch.question_document
         )
+        losses = self.backbone.next_token_losses(batch.answer_input_ids, batch.answer_mask, prefix)
+        of_answer = batch.answer_labels >= 0
+        asked = (batch.answer_mask > 0) & ~of_answer
+        asked[:, 0] = False  # nothing foresees the first token
+        answer = _mean(losses, of_answer & has_passage[:, None])
+        question = _mean(losses, asked)
         if self.training:
             self.queue.add(kept.codes, texts)
-        parts = {"answer": answer, "selection": selection, "selected_right": chosen, "salience": salience}
-        total = answer + weights.selection * selection + weights.salience * salience
+        parts = {
+            "answer": answer,
+            "question": question,
+            "selection": selection,
+            "selected_right": chosen,
+            "salience": salience,
+        }
+        total = (
+            answer
+            + weights.question * question
+            + weights.selection * selection
+            + weights.salience * salience
+        )
         return TrainingLoss.of(total, parts)
 
     def _to_read(self, batch: TrainingBatch, salience: Tensor, progress: float) -> Tensor:
@@ -135,13 +195,26 @@ class TelegramMemoryModel(MemoryModel):
         wanted = (drawn * lengths).ceil().long().clamp_min(1)
         return self.amortizer.keep(batch.document_ids, batch.document_mask, salience, wanted)
 
-    def _among_distractors(self, read: Tensor, scores: Tensor, owner: Tensor) -> Tensor:
-        """The telegram (Q, k, T) of each question among its most confusing others, in random order."""
+    def _beside_distractors(
+        self, read: Tensor, scores: Tensor, owner: Tensor
+    ) -> tuple[Prefix, Bool[Tensor, " Q"]]:
+        """What each question reads, and whether its own passage is there.
+
+        In half of the batches of a training questions find confusing other passages beside their own, and a
+        few find none at all: only what the LLM expects of a question by itself tells what a passage adds.
+        """
+        passages = self.reader(read)
+        everything = torch.ones_like(owner, dtype=torch.bool)
+        if not self.training:
+            return passages.side_by_side(owner[:, None]), everything
+        drawn = torch.rand(owner.shape, device=owner.device)
+        has_passage = drawn > _WITHOUT_PASSAGE
         others = min(self.config.reading.distractors, len(read) - 1)
+        others = others if bool(torch.rand(()) < _WITH_DISTRACTORS) else 0
         rivals = scores.detach().scatter(1, owner[:, None], -torch.inf).topk(others, dim=1).indices
-        rows = torch.cat([owner[:, None], rivals], dim=1)
-        order = torch.rand(rows.shape, device=rows.device).argsort(1)
-        return read[rows.gather(1, order)]
+        hidden = (~has_passage[:, None]).expand(-1, 1 + others)
+        weights = torch.zeros(hidden.shape, device=owner.device).masked_fill(hidden, HIDDEN)
+        return passages.side_by_side(torch.cat([owner[:, None], rivals], dim=1), weights), has_passage
 
     def finish_training(self) -> None:
         """Round the trunk to what an adapter keeps of it, so that saving changes nothing."""
@@ -155,9 +228,16 @@ class TelegramMemoryModel(MemoryModel):
             for name, value in self.module_state().items()
         }
 
+    def pretrained_parameters(self) -> list[nn.Parameter]:
+        return list(self.amortizer.trunk.blocks.parameters())
+
     def training_state(self) -> dict[str, Tensor]:
         """The queue: every process has its own."""
         return self.queue.state()
 
     def load_training_state(self, state: Mapping[str, Tensor]) -> None:
         self.queue.load_state(state)
+
+
+def _mean(losses: Tensor, counted: Tensor) -> Tensor:
+    return (losses * counted).sum() / counted.sum().clamp_min(1)

@@ -54,7 +54,9 @@ class WholeBankMemoryModel(QuantizedMemoryModel):
         """Questions (B, S), padded on the right, as the slots (B, T, D) that attend to the bank."""
         return self.question_encoder(input_ids, attention_mask)
 
-    def read(self, questions: TokenBatch, bank: Bank, k: int | None = None) -> Reading:
+    def read(
+        self, questions: TokenBatch, bank: Bank, k: int | None = None, prompts: TokenBatch | None = None
+    ) -> Reading:
         """What questions find in all of ``bank``. Raises ValueError if ``k`` is given: nothing is ranked."""
         if k is not None:
             raise ValueError(f"k is {k}, but a model that reads the whole bank cannot rank its passages")
