@@ -1,12 +1,13 @@
-"""Turn FairytaleQA, XQuAD and Wikipedia passages into what the default adapter learns from and is measured on.
+"""Turn FairytaleQA, XQuAD and Wikipedia passages into what the default adapter learns and is measured on.
 
     python examples/make_real_text.py --fairytaleqa DIR --xquad FILE --wikipedia FILE text/
 
-Stories and articles are cut at the ends of sentences into passages of at most 64 tokens; a question belongs to
-the passage of its text that holds its answer, and is left out where none does. Wikipedia passages get questions
-made from their own text. Generated news comes with its questions. Written are, each as documents and questions:
+Stories and articles are cut at the ends of sentences into passages of at most 62 tokens; a question belongs
+to the passage that holds its answer, and is left out where none does. Wikipedia passages get questions made
+from their own text. Generated news comes with its questions. Written are, each as documents and questions:
 train, validation (stories, articles and passages that train has not), and the test sets test-xquad,
-test-fairytaleqa, test-wikipedia, test-paragraphs and filler (Wikipedia passages that only make the bank larger).
+test-fairytaleqa, test-wikipedia, test-paragraphs and filler (Wikipedia passages that only make the bank
+larger).
 """
 
 from __future__ import annotations
@@ -121,10 +122,8 @@ class Cutter:
         tokenizer = fetched_folder("smollm2-135m-instruct") / "tokenizer.json"
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
 
-    def all(
-        self, sections: Iterable[Section], *, keep_all: bool = False, most: int = MOST_TOKENS
-    ) -> TextSet:
-        """Passages of all sections with their questions; with ``keep_all`` those without questions as well."""
+    def all(self, sections: Iterable[Section], *, keep_all: bool = False, most: int = MOST_TOKENS) -> TextSet:
+        """Passages of all sections with their questions; with ``keep_all`` those that none is about too."""
         result = TextSet()
         for identifier, title, text, questions in sections:
             passages = [

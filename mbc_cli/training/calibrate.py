@@ -1,18 +1,16 @@
 """Learn from validation data when the best passage's score means that the memory speaks to a question.
 
-Every question is asked twice of a bank of validation documents: with its own document in the bank, and
-without it. Half of the documents fit the calibration, the other half measures it.
+Every question is asked of banks of validation documents of many sizes, with its own document among them and
+without it, and read as in use. Half of the documents fit the calibration, the other half measures it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from mbc_cli.batching import batched
 from mbc_cli.corpus.documents import Document, Question
 from mbc_cli.inference.encode import encode_texts
 from mbc_cli.inference.forward import Windows
@@ -22,10 +20,12 @@ from mbc_cli.model.memory_model import MemoryModel
 from mbc_cli.model.tokenizers import Tokenizers
 from mbc_cli.training.data import hold_out
 
-MOST_QUESTIONS = 2000
+MOST_QUESTIONS = 600
 """How many questions are asked at most; they decide which documents are encoded."""
 FEWEST_QUESTIONS = 10
 """How many questions each half needs, lest the fit say nothing."""
+BANKS_OF_A_QUESTION = 2
+"""Of how many banks, with its document and without, each question is asked for the fit."""
 
 _RIDGE = 1e-3  # keeps the weights finite where present and absent questions are parted without error
 _NEWTON_STEPS = 50
@@ -72,11 +72,11 @@ def calibrate(
     fitted, held_out = hold_out(documents, [usable[index] for index in sorted(drawn)], 0.5, seed)
     if min(len(fitted), len(held_out)) < FEWEST_QUESTIONS:
         return None
-    fit_on = _scored(model, tokenizers, documents, fitted, batch_size)
-    measured_on = _scored(model, tokenizers, documents, held_out, batch_size)
+    fit_on = _AskedBank(model, tokenizers, documents, fitted, batch_size)
+    measured_on = _AskedBank(model, tokenizers, documents, held_out, batch_size)
     if min(fit_on.passages, measured_on.passages) < 2:
         return None
-    weights = _fit(*_examples(fit_on, seed))
+    weights = _fit(*fit_on.examples(seed))
     if weights[0] <= 0:
         return None
     calibration = Calibration(
@@ -92,67 +92,88 @@ def calibrate(
         false_answer_rate=0,
         false_abstention_rate=0,
     )
-    answers, abstentions = _rates(calibration, measured_on)
+    answers, abstentions = measured_on.rates(calibration)
     return calibration.model_copy(update={"false_answer_rate": answers, "false_abstention_rate": abstentions})
 
 
-@dataclass(frozen=True, slots=True)
-class _Scored:
-    """What the gold passages of each question, those of the documents it names, score, and all others.
+class _AskedBank:
+    """The passages of the documents that ``questions`` name, and how well parts of them speak to each."""
 
-    ``gold`` (Q,) float64 is the best of a question's gold passages; ``others`` has the scores of the rest,
-    question by question.
-    """
+    def __init__(
+        self,
+        model: MemoryModel,
+        tokenizers: Tokenizers,
+        documents: Sequence[Document],
+        questions: Sequence[Question],
+        batch_size: int,
+    ) -> None:
+        self._model = model
+        self._tokenizers = tokenizers
+        self._questions = questions
+        named = {name for question in questions for name in question.document_ids}
+        windows = Windows.of(model, tokenizers)
+        passages = [
+            p for document in documents if document.id in named for p in windows.split(tokenizers, document)
+        ]
+        self._owners = np.array([passage.document_id for passage in passages])
+        stored, _ = encode_texts(
+            model, tokenizers, [passage.text for passage in passages], batch_size=batch_size
+        )
+        self._codes = torch.from_numpy(stored.astype(np.int64)).to(model.device)
 
-    passages: int
-    gold: np.ndarray
-    others: list[np.ndarray]
+    @property
+    def passages(self) -> int:
+        return len(self._owners)
 
+    def examples(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Best score and log of the bank's size (n, 2), and whether the answer is in the bank (n,).
 
-@torch.inference_mode()
-def _scored(
-    model: MemoryModel,
-    tokenizers: Tokenizers,
-    documents: Sequence[Document],
-    questions: Sequence[Question],
-    batch_size: int,
-) -> _Scored:
-    """Encode the documents that ``questions`` name, as one bank, and score all of it for each question."""
-    named = {name for question in questions for name in question.document_ids}
-    windows = Windows.of(model, tokenizers)
-    passages = [
-        p for document in documents if document.id in named for p in windows.split(tokenizers, document)
-    ]
-    owners = np.array([passage.document_id for passage in passages])
-    stored, _ = encode_texts(model, tokenizers, [passage.text for passage in passages], batch_size=batch_size)
-    bank = TensorBank(torch.from_numpy(stored.astype(np.int64)).to(model.device))
-    gold, others = [], []
-    for asked in batched(questions, batch_size):
-        batch = tokenizers.encode_questions([question.question for question in asked]).to(model.device)
-        reading = model.read(batch, bank, k=len(passages))
-        by_row = torch.empty_like(reading.scores).scatter(1, reading.rows, reading.scores)
-        for question, scores in zip(asked, by_row.double().cpu().numpy(), strict=True):
-            is_gold = np.isin(owners, question.document_ids)
-            gold.append(scores[is_gold].max())
-            others.append(scores[~is_gold])
-    return _Scored(len(passages), np.array(gold), others)
+        For banks of sizes drawn evenly by their logarithm, so that the fit sees what size does.
+        """
+        generator = np.random.default_rng(seed)
+        inputs, present = [], []
+        for question in self._questions:
+            gold, others = self._parted(question)
+            for _ in range(BANKS_OF_A_QUESTION):
+                size = round(np.exp(generator.uniform(0, np.log(self.passages))))
+                company = generator.permutation(others)
+                for is_there, rows in (
+                    (False, company[:size]),
+                    (True, np.concatenate([gold, company[: max(0, size - len(gold))]])),
+                ):
+                    if len(rows):
+                        inputs.append((self._best_score(question, rows), np.log(len(rows))))
+                        present.append(is_there)
+        return np.array(inputs), np.array(present)
 
+    def rates(self, calibration: Calibration) -> tuple[float, float]:
+        """The false answer rate and the false abstention rate in the whole bank."""
+        answered, abstained = [], []
+        for question in self._questions:
+            _, others = self._parted(question)
+            if len(others):
+                confidence = calibration.confidence(self._best_score(question, others), len(others))
+                answered.append(confidence >= calibration.threshold)
+            score = self._best_score(question, np.arange(self.passages))
+            abstained.append(calibration.confidence(score, self.passages) < calibration.threshold)
+        return float(np.mean(answered)) if answered else 0.0, float(np.mean(abstained))
 
-def _examples(scored: _Scored, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Best score and log of the bank's size (n, 2), and whether the answer is in the bank (n,).
+    def _parted(self, question: Question) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of the documents that a question names, and all other rows."""
+        is_gold = np.isin(self._owners, question.document_ids)
+        return np.flatnonzero(is_gold), np.flatnonzero(~is_gold)
 
-    For banks of 1, 2, 4, ... passages drawn from the whole, so that the fit sees what size does.
-    """
-    generator = np.random.default_rng(seed)
-    inputs, present = [], []
-    for gold, others in zip(scored.gold, scored.others, strict=True):
-        best = np.maximum.accumulate(generator.permutation(others))  # of the first 1, 2, 3, ... others
-        sizes = 2 ** np.arange(int(np.log2(len(best))) + 1) if len(best) else np.array([], dtype=np.int64)
-        for size in sizes:
-            company = best[size - 2] if size > 1 else -np.inf
-            inputs += [(best[size - 1], np.log(size)), (max(gold, company), np.log(size))]
-            present += [False, True]
-    return np.array(inputs), np.array(present)
+    @torch.inference_mode()
+    def _best_score(self, question: Question, rows: np.ndarray) -> float:
+        """The score of the passage among ``rows`` that speaks most to the question."""
+        device = self._model.device
+        reading = self._model.read(
+            self._tokenizers.encode_questions([question.question]).to(device),
+            TensorBank(self._codes[torch.from_numpy(rows).to(device)]),
+            1,
+            self._tokenizers.encode_prompts([question.question]).to(device),
+        )
+        return float(reading.scores[0, 0])
 
 
 def _fit(inputs: np.ndarray, present: np.ndarray) -> np.ndarray:
@@ -168,17 +189,3 @@ def _fit(inputs: np.ndarray, present: np.ndarray) -> np.ndarray:
         weights += np.linalg.solve(curvature, design.T @ (targets - found) - _RIDGE * weights)
     scaled = weights[:2] / deviation
     return np.array([*scaled, weights[2] - scaled @ mean])
-
-
-def _rates(calibration: Calibration, scored: _Scored) -> tuple[float, float]:
-    """The false answer rate and the false abstention rate in the whole bank."""
-    answered = [
-        calibration.confidence(others.max(), len(others)) >= calibration.threshold
-        for others in scored.others
-        if len(others)
-    ]
-    abstained = [
-        calibration.confidence(max(gold, others.max(initial=gold)), scored.passages) < calibration.threshold
-        for gold, others in zip(scored.gold, scored.others, strict=True)
-    ]
-    return float(np.mean(answered)) if answered else 0.0, float(np.mean(abstained))

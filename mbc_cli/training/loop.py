@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -126,7 +126,9 @@ class TrainingLoop:
         config, progress = self.config, self.progress
         count = config.gradient_accumulation
         for group in self._optimizer.param_groups:
-            group["lr"] = group["rate"] * config.learning_rate * config.schedule.factor(progress.step, self.total_steps)
+            group["lr"] = (
+                group["rate"] * config.learning_rate * config.schedule.factor(progress.step, self.total_steps)
+            )
         self._module.train()
         sums: dict[str, float] = {}
         for number in range(count):

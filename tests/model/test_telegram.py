@@ -15,6 +15,7 @@ from mbc_cli.model.batches import TokenBatch
 from mbc_cli.model.build import build_memory_model
 from mbc_cli.model.config import parse_memory_config
 from mbc_cli.model.llm.backbone import Backbone
+from mbc_cli.model.llm.prefix import HIDDEN
 from mbc_cli.model.telegram.model import TelegramMemoryModel
 from mbc_cli.model.tokenizers import Vocabulary
 from tests.support.tiny_select_models import BACKBONES, VOCABULARY, batch
@@ -166,7 +167,7 @@ def test_reading_takes_the_best_passages_of_the_bank() -> None:
     codes = torch.tensor([[21, 30, 31, 32, 33], [20, 21, 30, EMPTY, EMPTY], [34, 35, 36, 37, 38]])
     reading = model.read(TokenBatch(*ids([20, 21])), TensorBank(codes[..., None]), k=2)
     assert reading.rows.tolist() == [[1, 0]]
-    assert reading.prefix_length == 2 * (1 + SLOTS)
+    assert reading.prefix_length == 1 + SLOTS
     nothing = model.read(TokenBatch(*ids([20])), TensorBank(torch.empty(0, SLOTS, 1, dtype=torch.int64)))
     assert nothing.prefix is None
 
@@ -177,10 +178,9 @@ def test_reading_takes_the_best_passages_of_the_bank() -> None:
 def test_reading_a_telegram_is_reading_its_tokens(backbone: str) -> None:
     """The next token after the prefix is what the LLM says after the same tokens and its start."""
     model = build(backbone).eval()
-    codes = torch.tensor([[[20, 21, 22, EMPTY, EMPTY]]])
     question, mask = ids([5, 6, 7])
     with torch.no_grad():
-        seen = model.answer_logits(model.reader(codes), question, mask)
+        seen = model.answer_logits(model.reader(torch.tensor([[20, 21, 22, EMPTY, EMPTY]])), question, mask)
         embed = model.backbone.transformer.get_input_embeddings()
         start = model.reader.start.expand(1, 1, -1)
         text = torch.cat([start, embed(torch.tensor([[20, 21, 22, 5, 6, 7]])).float()], dim=1)
@@ -190,26 +190,80 @@ def test_reading_a_telegram_is_reading_its_tokens(backbone: str) -> None:
 
 def test_empty_slots_and_company_change_nothing(backbone: str) -> None:
     model = build(backbone).eval()
-    codes = torch.tensor([[[20, 21, EMPTY, EMPTY, EMPTY]], [[22, 23, 24, 25, 26]]])
+    codes = torch.tensor([[20, 21, EMPTY, EMPTY, EMPTY], [22, 23, 24, 25, 26]])
     question, mask = ids([5, 6, 7], [8, 9, 10])
     with torch.no_grad():
         together = model.answer_logits(model.reader(codes), question, mask)
-        alone = model.answer_logits(model.reader(codes[:1, :, :2]), question[:1], mask[:1])
+        alone = model.answer_logits(model.reader(codes[:1, :2]), question[:1], mask[:1])
     assert torch.allclose(together[:1], alone, atol=1e-4)
 
 
-def test_the_best_passage_is_read_last() -> None:
-    model = build().eval()
-    question, mask = ids([5, 6])
-    best, other = [20, 21, EMPTY, EMPTY, EMPTY], [22, 23, 24, EMPTY, EMPTY]
+def test_passages_side_by_side_are_read_alike_in_any_order(backbone: str) -> None:
+    model = build(backbone).eval()
+    passages = model.reader(torch.tensor([[20, 21, EMPTY, EMPTY, EMPTY], [22, 23, 24, 25, 26]]))
+    question, mask = ids([5, 6], [5, 6])
     with torch.no_grad():
-        both = model.answer_logits(model.reader(torch.tensor([[best, other]])), question, mask)
-        embed = model.backbone.transformer.get_input_embeddings()
-        words = [embed(torch.tensor([part])).float() for part in ([22, 23, 24], [20, 21], [5, 6])]
-        start = model.reader.start.expand(1, 1, -1)
-        text = torch.cat([start, words[0], start, *words[1:]], dim=1)
-        expected = model.backbone.transformer(inputs_embeds=text).logits[:, -2:]
-    assert torch.allclose(both, expected, atol=1e-4)
+        both = passages.side_by_side(torch.tensor([[0, 1], [1, 0]]))
+        first, second = model.answer_logits(both, question, mask)
+        one = model.answer_logits(passages.side_by_side(torch.tensor([[0]])), question[:1], mask[:1])[0]
+    assert torch.allclose(first, second, atol=1e-4)
+    assert not torch.allclose(first, one, atol=1e-3)
+
+
+def test_a_passage_of_no_weight_is_not_read(backbone: str) -> None:
+    model = build(backbone).eval()
+    codes = torch.tensor([[20, 21, 27, EMPTY, EMPTY], [22, 23, 24, EMPTY, EMPTY]])
+    question, mask = ids([5, 6])
+    weights = torch.tensor([[0.0, HIDDEN]])
+    with torch.no_grad():
+        passages = model.reader(codes)
+        seen = model.answer_logits(passages.side_by_side(torch.tensor([[0, 1]]), weights), question, mask)
+        expected = model.answer_logits(model.reader(codes[:1]), question, mask)
+    assert torch.allclose(seen, expected, atol=1e-4)
+
+
+def test_a_passage_that_foretells_the_question_comes_first() -> None:
+    """Of equals in tokens the LLM's own expectation decides, by the sum of both scores in nats."""
+    model = build(reading={"candidates": 2}).eval()
+    rarities(model, t20=5.0)
+    codes = torch.tensor([[20, 30, 31, 32, 33], [20, 25, 26, 27, 28], [34, 35, 36, 37, 38]])
+    bank, asked = TensorBank(codes[..., None]), TokenBatch(*ids([20]))
+    found = model.read(asked, bank, k=3)
+    assert found.rows.tolist() == [[1, 0, 2]]
+    for prompt in ([7, 10, 11], [7, 12, 13], [7, 14, 15], [7, 16, 17]):
+        prompts = TokenBatch(*ids(prompt))
+        with torch.no_grad():
+            alone = model.backbone.next_token_losses(*ids(prompt)).sum()
+            told = torch.stack(
+                [
+                    alone
+                    - model.backbone.next_token_losses(*ids(prompt), model.reader(codes[row, None])).sum()
+                    for row in (1, 0)
+                ]
+            )
+            reading = model.read(asked, bank, k=3, prompts=prompts)
+        expected = found.scores[0, :2] + told
+        order = expected.argsort(descending=True)
+        assert reading.rows[0].tolist() == [*torch.tensor([1, 0])[order].tolist(), 2]
+        assert torch.allclose(reading.scores[0, :2], expected[order], atol=1e-3)
+        assert reading.scores[0, 2] <= reading.scores[0, 1]
+
+
+def test_losses_of_tokens_are_those_of_the_logits_wherever_rows_are_padded(backbone: str) -> None:
+    model = build(backbone).eval()
+    right = ids([5, 6, 7, 8], [9, 10])
+    left = tuple(torch.stack([rows[0], rows[1].roll(2)]) for rows in right)
+    with torch.no_grad():
+        logits = model.answer_logits(None, *right)
+        expected = torch.nn.functional.cross_entropy(
+            logits[0, :-1].float(), right[0][0, 1:], reduction="none"
+        )
+        losses = model.backbone.next_token_losses(*right)
+        others = model.backbone.next_token_losses(*left)
+    assert torch.allclose(losses[0], torch.cat([torch.zeros(1), expected]), atol=1e-4)
+    assert losses[1, 1] > 0
+    assert losses[1, [0, 2, 3]].tolist() == [0, 0, 0]
+    assert torch.allclose(losses.sum(1), others.sum(1), atol=1e-4)
 
 
 # --- the vocabulary ----------------------------------------------------------------------------------

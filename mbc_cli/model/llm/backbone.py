@@ -225,7 +225,9 @@ class Backbone(nn.Module):
         foreseen = (attention_mask[:, 1:] * attention_mask[:, :-1]) > 0
         logits = self.transformer.get_output_embeddings()(states[:, :-1][foreseen])
         losses = F.cross_entropy(logits.float(), input_ids[:, 1:][foreseen], reduction="none")
-        return F.pad(torch.zeros(foreseen.shape, device=losses.device).masked_scatter(foreseen, losses), (1, 0))
+        return F.pad(
+            torch.zeros(foreseen.shape, device=losses.device).masked_scatter(foreseen, losses), (1, 0)
+        )
 
     def read_embeddings(
         self,
@@ -300,8 +302,8 @@ class Backbone(nn.Module):
     def _reading_state(self, attention_mask: Tensor, prefix: Prefix | None) -> tuple[Any, Tensor, Tensor]:
         """The cache, the mask over prefix and tokens, and the position of every token.
 
-        Tokens are numbered from where the prefix ends and padding on the left is not counted, so a row's positions do not
-        depend on the side or the amount of its padding.
+        Tokens are numbered from where the prefix ends and padding on the left is not counted, so a row's
+        positions do not depend on the side or the amount of its padding.
         """
         mask = attention_mask.to(torch.int64)
         length = 0 if prefix is None else prefix.length

@@ -19,8 +19,8 @@ class Prefix:
 
     ``states`` is (layers, 2, B, kv_heads, P, head_dim): keys at index 0 of the second axis, values at 1.
     ``log_weights`` (B, P) float32 is added to the attention logits of the tokens: one of weight w is attended
-    to as w tokens of its kind would be. None weighs all alike. ``ends`` (B,) int64 is the position of the token
-    that follows the prefix, None the P-th.
+    to as w tokens of its kind would be. None weighs all alike. ``ends`` (B,) int64 is the position of the
+    token that follows the prefix, None the P-th.
     """
 
     states: Float[Tensor, "layers 2 B kv_heads P head_dim"]

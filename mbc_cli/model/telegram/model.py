@@ -11,9 +11,8 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from mbc_cli.model.bank import Bank, EncodedPassages, Reading, best_passages
 from mbc_cli.model.batches import TokenBatch, TrainingBatch, TrainingLoss
@@ -160,9 +159,7 @@ class TelegramMemoryModel(MemoryModel):
         selection, chosen = selection_loss(scores, batch.question_document, texts, queued.texts)
 
         read = self._to_read(batch, kept.salience, progress) if self.training else kept.codes
-        prefix, has_passage = self._beside_distractors(
-            read, scores[:, : len(texts)], batch.question_document
-        )
+        prefix, has_passage = self._beside_distractors(read, scores[:, : len(texts)], batch.question_document)
         losses = self.backbone.next_token_losses(batch.answer_input_ids, batch.answer_mask, prefix)
         of_answer = batch.answer_labels >= 0
         asked = (batch.answer_mask > 0) & ~of_answer
@@ -179,10 +176,7 @@ class TelegramMemoryModel(MemoryModel):
             "salience": salience,
         }
         total = (
-            answer
-            + weights.question * question
-            + weights.selection * selection
-            + weights.salience * salience
+            answer + weights.question * question + weights.selection * selection + weights.salience * salience
         )
         return TrainingLoss.of(total, parts)
 
