@@ -316,7 +316,7 @@ class Memory(StoredDocuments):
                 threshold=threshold,
                 require_memory=require_memory or not self._falls_back(fallback),
             )
-        return AnswerStream(stream.known, self._in_turns(iter(stream)))
+        return AnswerStream(stream.known, self._in_turns(iter(stream)), lambda _: stream.answer)
 
     def _falls_back(self, fallback: bool | None) -> bool:
         habit = self.calibration is None or self.calibration.fallback

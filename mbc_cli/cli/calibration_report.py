@@ -13,7 +13,13 @@ def describe_calibration(calibration: Calibration) -> str:
     return (
         f"false answers {calibration.false_answer_rate:.1%}, false abstentions "
         f"{calibration.false_abstention_rate:.1%} on {calibration.held_out_questions:,} held-out questions "
-        f"about {calibration.held_out_passages:,} passages; memory is read from confidence "
+        f"about {calibration.held_out_passages:,} passages; memory is read from relevance "
         f"{calibration.threshold:g} on"
+        + (
+            ""
+            if calibration.answers is None
+            else f"; confidence in answers is off by {calibration.answers.expected_calibration_error:.1%} "
+            f"on {calibration.answers.held_out_questions:,}"
+        )
         + ("" if calibration.fallback else ", and the LLM answers nothing else")
     )

@@ -1,6 +1,6 @@
 """How often a calibrated memory is wrong about what it holds.
 
-A question is taken for one that nothing in memory speaks to if the best passage's confidence is below the
+A question is taken for one that nothing in memory speaks to if the best passage's relevance is below the
 adapter's threshold. It is asked of the bank as it is, and of the bank without the documents it names: a score
 depends on question and passage alone, so leaving the documents' passages out of the ranking is the same as
 never having encoded them.
@@ -23,7 +23,7 @@ class Abstention:
     """Errors of the adapter's threshold, over the questions that name documents; fractions in [0, 1].
 
     Attributes:
-        threshold: the confidence from which on the memory is read.
+        threshold: the relevance from which on the memory is read.
         false_answer_rate: read from the memory although their documents were left out.
         false_abstention_rate: not read from the memory although it holds their documents.
         exact_match: answered right, where what is under the threshold counts as wrong.
@@ -54,19 +54,19 @@ def measure_abstention(
     known = [index for index, question in enumerate(questions) if question.document_ids]
     if not known:
         return None
-    kept = [(answers[index].confidence or 0.0) >= threshold for index in known]
-    elsewhere = _confidences_elsewhere(memory, [questions[index] for index in known], batch_size)
+    kept = [(answers[index].relevance or 0.0) >= threshold for index in known]
+    elsewhere = _relevances_elsewhere(memory, [questions[index] for index in known], batch_size)
     right = [scores[index].exact_match for index, is_kept in zip(known, kept, strict=True) if is_kept]
     return Abstention(
         threshold=threshold,
-        false_answer_rate=sum(confidence >= threshold for confidence in elsewhere) / len(known),
+        false_answer_rate=sum(relevance >= threshold for relevance in elsewhere) / len(known),
         false_abstention_rate=1 - sum(kept) / len(known),
         exact_match=sum(right) / len(known),
     )
 
 
-def _confidences_elsewhere(memory: Memory, questions: Sequence[Question], batch_size: int) -> list[float]:
-    """The confidence in the best passage of all other documents; 0 where there are none."""
+def _relevances_elsewhere(memory: Memory, questions: Sequence[Question], batch_size: int) -> list[float]:
+    """The relevance of the best passage of all other documents; 0 where there are none."""
     assert memory.calibration is not None
     with memory.store.snapshot() as snapshot:
         passages = snapshot.passage_count
@@ -79,7 +79,7 @@ def _confidences_elsewhere(memory: Memory, questions: Sequence[Question], batch_
     ranked = memory.search([question.question for question in questions], top_k=depth, batch_size=batch_size)
     best = [_best_elsewhere(*pair) for pair in zip(questions, ranked, strict=True)]
     return [
-        0.0 if score is None else memory.calibration.confidence(score, passages - count)
+        0.0 if score is None else memory.calibration.relevance(score, passages - count)
         for score, count in zip(best, own_passages, strict=True)
     ]
 

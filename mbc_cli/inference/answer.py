@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from mbc_store import StoredPassage
@@ -50,8 +50,10 @@ class Answer:
         from_memory: False where nothing in memory speaks to the question and nothing was read.
         abstained: True where, for that reason, no answer was wanted; else the LLM answered untouched.
         score: the best passage's, as selected; None where there was none, or the whole bank is read.
-        confidence: the probability in [0, 1] that this passage speaks to the question, if the adapter is
-            calibrated (:class:`~mbc_cli.model.calibration.Calibration`).
+        relevance: the probability in [0, 1] that this passage speaks to the question, if the adapter is
+            calibrated (:class:`~mbc_cli.model.calibration.Calibration`); it is what a threshold is for.
+        confidence: the probability in [0, 1] that the answer is right, where the adapter is calibrated for
+            that as well and the answer is from memory; else the same as ``relevance``.
     """
 
     question: str
@@ -60,18 +62,21 @@ class Answer:
     from_memory: bool = True
     abstained: bool = False
     score: float | None = None
+    relevance: float | None = None
     confidence: float | None = None
 
 
 class AnswerStream:
     """An answer on its way: iterate it for pieces of text, then read :attr:`answer`.
 
-    ``known`` is everything but the text, at once. There are no pieces where the answer has ``abstained``.
+    ``known`` is everything but the text and the confidence in it, at once. There are no pieces where the
+    answer has ``abstained``. ``finished`` completes the answer once its text is there.
     """
 
-    def __init__(self, known: Answer, pieces: Iterator[str]) -> None:
+    def __init__(self, known: Answer, pieces: Iterator[str], finished: Callable[[Answer], Answer]) -> None:
         self.known = known
         self._pieces = pieces
+        self._finished = finished
         self._text = ""
 
     @property
@@ -99,4 +104,4 @@ class AnswerStream:
         """The whole answer; what has not been iterated yet is generated now."""
         for _ in self:
             pass
-        return replace(self.known, text=self._text)
+        return self._finished(replace(self.known, text=self._text))

@@ -25,6 +25,7 @@ from mbc_cli.inference.telegrams import TelegramWords, bracketed
 from mbc_cli.model.bank import Reading
 from mbc_cli.model.batches import TokenBatch
 from mbc_cli.model.calibration import Calibration
+from mbc_cli.model.llm.backbone import GeneratedTokens
 from mbc_cli.model.llm.prefix import Prefix
 from mbc_cli.model.memory_model import MemoryModel
 from mbc_cli.model.tokenizers import Tokenizers
@@ -108,8 +109,12 @@ class Answerer:
             found = self._find([question], filter, top_k, threshold)
         (answer,) = found.answers
         if require_memory and not answer.from_memory:
-            return AnswerStream(replace(answer, abstained=True), iter(()))
-        return AnswerStream(answer, self._pieces(self.tokenizers.encode_prompts([question]), found.prefix))
+            return AnswerStream(replace(answer, abstained=True), iter(()), lambda answer: answer)
+        steps: list[GeneratedTokens] = []
+        pieces = self._pieces(self.tokenizers.encode_prompts([question]), found.prefix, steps)
+        return AnswerStream(
+            answer, pieces, lambda answer: self._with_confidence(answer, _likelihoods(steps)[0])
+        )
 
     @torch.inference_mode()
     def without_memory(self, questions: Sequence[str], *, batch_size: int = 16) -> list[Answer]:
@@ -164,12 +169,20 @@ class Answerer:
         best: list[float | None] = [None] * len(questions)
         if self.model.ranks_passages:
             best = reading.scores[:, 0].tolist()
-        confidences = self._confidences(best, filter)
-        known = [index for index, value in enumerate(confidences) if value is None or value >= least]
+        relevances = self._relevances(best, filter)
+        known = [index for index, value in enumerate(relevances) if value is None or value >= least]
         sources = dict(zip(known, self._sources(reading.scores[known], reading.rows[known]), strict=True))
         answers = [
-            Answer(each, "", sources.get(index, ()), index in sources, score=score, confidence=confidence)
-            for index, (each, score, confidence) in enumerate(zip(questions, best, confidences, strict=True))
+            Answer(
+                each,
+                "",
+                sources.get(index, ()),
+                index in sources,
+                score=score,
+                relevance=relevance,
+                confidence=relevance,
+            )
+            for index, (each, score, relevance) in enumerate(zip(questions, best, relevances, strict=True))
         ]
         if not known:
             return _Found(answers, None)
@@ -187,19 +200,30 @@ class Answerer:
             )
         return 0.0
 
-    def _confidences(self, scores: Sequence[float | None], filter: MemoryFilter) -> list[float | None]:
+    def _relevances(self, scores: Sequence[float | None], filter: MemoryFilter) -> list[float | None]:
         if self.calibration is None:
             return [None] * len(scores)
         calibration, passages = self.calibration, self.bank.passage_count(filter)
-        return [None if score is None else calibration.confidence(score, passages) for score in scores]
+        return [None if score is None else calibration.relevance(score, passages) for score in scores]
 
     def _with_text(self, answers: Sequence[Answer], prefix: Prefix | None) -> list[Answer]:
         """``answers`` with the text that the LLM gives for their questions after ``prefix``."""
         if not answers:
             return []
         prompts = self.tokenizers.encode_prompts([answer.question for answer in answers])
-        texts = self.tokenizers.decode_answers(torch.stack(list(self._tokens(prompts, prefix)), dim=1))
-        return [replace(answer, text=text) for answer, text in zip(answers, texts, strict=True)]
+        steps = list(self._tokens(prompts, prefix))
+        texts = self.tokenizers.decode_answers(torch.stack([step.ids for step in steps], dim=1))
+        return [
+            self._with_confidence(replace(answer, text=text), likelihood)
+            for answer, text, likelihood in zip(answers, texts, _likelihoods(steps), strict=True)
+        ]
+
+    def _with_confidence(self, answer: Answer, log_likelihood: float) -> Answer:
+        """``answer`` with how likely it is right, its own likelihood considered."""
+        of_answers = None if self.calibration is None else self.calibration.answers
+        if of_answers is None or answer.relevance is None or not answer.from_memory:
+            return answer
+        return replace(answer, confidence=of_answers.confidence(answer.relevance, log_likelihood))
 
     def _sources(self, scores: Tensor, rows: Tensor) -> list[tuple[Source, ...]]:
         """The passages at ``rows`` (n, k) with their scores (n, k), for each of n questions."""
@@ -239,8 +263,8 @@ class Answerer:
                 "ask a shorter question" + (", or lower top_k" if read > prompt else ""),
             )
 
-    def _tokens(self, prompts: TokenBatch, prefix: Prefix | None) -> Iterator[Tensor]:
-        """The tokens of the answers, (B,) at a time. Without a prefix the LLM is untouched: no KV-LoRA."""
+    def _tokens(self, prompts: TokenBatch, prefix: Prefix | None) -> Iterator[GeneratedTokens]:
+        """The answers' tokens, one of each at a time. Without a prefix the LLM is untouched: no KV-LoRA."""
         prompts = prompts.to(self.model.device)
         steps = self.model.stream(
             prefix, prompts.input_ids, prompts.attention_mask, stop_tokens=self.tokenizers.stop_tokens
@@ -253,12 +277,18 @@ class Answerer:
                 return
             yield token
 
-    def _pieces(self, prompts: TokenBatch, prefix: Prefix | None) -> Iterator[str]:
-        """New text as it becomes certain: a character split over tokens waits for its last one."""
+    def _pieces(
+        self, prompts: TokenBatch, prefix: Prefix | None, steps: list[GeneratedTokens]
+    ) -> Iterator[str]:
+        """New text as it becomes certain: a character split over tokens waits for its last one.
+
+        What was generated is added to ``steps``.
+        """
         ids: list[int] = []
         shown = ""
         for token in self._tokens(prompts, prefix):
-            ids.append(int(token))
+            steps.append(token)
+            ids.append(int(token.ids))
             text = self.tokenizers.decode_answers(torch.tensor([ids]))[0]
             if text.startswith(shown) and not text.endswith("\N{REPLACEMENT CHARACTER}"):
                 if piece := text[len(shown) :]:
@@ -266,3 +296,9 @@ class Answerer:
                 shown = text
         if ids and (piece := self.tokenizers.decode_answers(torch.tensor([ids]))[0][len(shown) :]):
             yield piece
+
+
+def _likelihoods(steps: Sequence[GeneratedTokens]) -> list[float]:
+    """The log-likelihood of each of B answers, in nats."""
+    likelihoods: list[float] = torch.stack([step.log_likelihood for step in steps]).sum(0).tolist()
+    return likelihoods

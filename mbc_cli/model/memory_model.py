@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from mbc_cli.model.bank import Bank, EncodedPassages, Reading
 from mbc_cli.model.batches import TokenBatch, TrainingBatch, TrainingLoss
 from mbc_cli.model.config import MemoryConfig
-from mbc_cli.model.llm.backbone import Backbone
+from mbc_cli.model.llm.backbone import Backbone, GeneratedTokens
 from mbc_cli.model.llm.kv_lora import load_lora_state, lora_state
 from mbc_cli.model.llm.prefix import Prefix
 
@@ -134,7 +134,7 @@ class MemoryModel(nn.Module, ABC):
         steps = self.stream(
             prefix, input_ids, attention_mask, max_new_tokens=max_new_tokens, stop_tokens=stop_tokens
         )
-        return torch.stack(list(steps), dim=1)
+        return torch.stack([step.ids for step in steps], dim=1)
 
     def stream(
         self,
@@ -144,8 +144,8 @@ class MemoryModel(nn.Module, ABC):
         *,
         max_new_tokens: int | None = None,
         stop_tokens: tuple[int, ...] = (),
-    ) -> Iterator[Int[Tensor, " B"]]:
-        """`generate` one token of every row, (B,), at a time."""
+    ) -> Iterator[GeneratedTokens]:
+        """`generate` one token of every row at a time, with its likelihood."""
         return self.backbone.greedy_tokens(
             input_ids,
             attention_mask,

@@ -7,15 +7,18 @@ without it, and read as in use. Half of the documents fit the calibration, the o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from mbc_cli.batching import batched
 from mbc_cli.corpus.documents import Document, Question
 from mbc_cli.inference.encode import encode_texts
 from mbc_cli.inference.forward import Windows
+from mbc_cli.metrics import exact_match
 from mbc_cli.model.bank import TensorBank
-from mbc_cli.model.calibration import Calibration
+from mbc_cli.model.calibration import AnswerCalibration, Calibration
 from mbc_cli.model.memory_model import MemoryModel
 from mbc_cli.model.tokenizers import Tokenizers
 from mbc_cli.training.data import hold_out
@@ -93,7 +96,58 @@ def calibrate(
         false_abstention_rate=0,
     )
     answers, abstentions = measured_on.rates(calibration)
-    return calibration.model_copy(update={"false_answer_rate": answers, "false_abstention_rate": abstentions})
+    return calibration.model_copy(
+        update={
+            "false_answer_rate": answers,
+            "false_abstention_rate": abstentions,
+            "answers": _of_answers(fit_on.answered(calibration), measured_on.answered(calibration)),
+        }
+    )
+
+
+def _of_answers(fit_on: _Answered, measured_on: _Answered) -> AnswerCalibration | None:
+    """How likely answers are right; None where there are too few, or all of one kind."""
+    fitted = len(fit_on.right), len(measured_on.right)
+    if min(fitted) < FEWEST_QUESTIONS or not 0 < fit_on.right.mean() < 1:
+        return None
+    odds = np.log(fit_on.relevance / (1 - fit_on.relevance))
+    weights = _fit(np.c_[odds, fit_on.log_likelihood], fit_on.right)
+    found = AnswerCalibration(
+        relevance_weight=float(weights[0]),
+        likelihood_weight=float(weights[1]),
+        bias=float(weights[2]),
+        questions=fitted[0],
+        held_out_questions=fitted[1],
+        expected_calibration_error=0,
+    )
+    confidence = [
+        found.confidence(*each)
+        for each in zip(measured_on.relevance.tolist(), measured_on.log_likelihood.tolist(), strict=True)
+    ]
+    error = expected_calibration_error(np.array(confidence), measured_on.right)
+    return found.model_copy(update={"expected_calibration_error": error})
+
+
+def expected_calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int = 10) -> float:
+    """The mean difference between confidence (n,) float64 and the share that is right (n,) bool.
+
+    Over ``bins`` of equal width, each weighed by how many fall into it (Naeini et al. 2015).
+    """
+    places = np.minimum((confidence * bins).astype(int), bins - 1)
+    errors = [
+        abs(confidence[places == place].mean() - right[places == place].mean()) * (places == place).mean()
+        for place in np.unique(places)
+    ]
+    return float(sum(errors))
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """Of n answers from memory: relevance, log-likelihood in nats (n,) float64, and which are right (n,)."""
+
+    relevance: np.ndarray
+    log_likelihood: np.ndarray
+    right: np.ndarray
 
 
 class _AskedBank:
@@ -110,6 +164,7 @@ class _AskedBank:
         self._model = model
         self._tokenizers = tokenizers
         self._questions = questions
+        self._batch_size = batch_size
         named = {name for question in questions for name in question.document_ids}
         windows = Windows.of(model, tokenizers)
         passages = [
@@ -152,11 +207,44 @@ class _AskedBank:
         for question in self._questions:
             _, others = self._parted(question)
             if len(others):
-                confidence = calibration.confidence(self._best_score(question, others), len(others))
-                answered.append(confidence >= calibration.threshold)
+                relevance = calibration.relevance(self._best_score(question, others), len(others))
+                answered.append(relevance >= calibration.threshold)
             score = self._best_score(question, np.arange(self.passages))
-            abstained.append(calibration.confidence(score, self.passages) < calibration.threshold)
+            abstained.append(calibration.relevance(score, self.passages) < calibration.threshold)
         return float(np.mean(answered)) if answered else 0.0, float(np.mean(abstained))
+
+    @torch.inference_mode()
+    def answered(self, calibration: Calibration) -> _Answered:
+        """The answers from the whole bank, where the memory is taken to speak to the question."""
+        model, bank = self._model, TensorBank(self._codes)
+        relevance, log_likelihood, right = [], [], []
+        for questions in batched(self._questions, self._batch_size):
+            texts = [question.question for question in questions]
+            prompts = self._tokenizers.encode_prompts(texts).to(model.device)
+            asked = self._tokenizers.encode_questions(texts).to(model.device)
+            reading = model.read(asked, bank, prompts=prompts)
+            assert reading.prefix is not None
+            steps = list(
+                model.stream(
+                    reading.prefix(),
+                    prompts.input_ids,
+                    prompts.attention_mask,
+                    stop_tokens=self._tokenizers.stop_tokens,
+                )
+            )
+            answers = self._tokenizers.decode_answers(torch.stack([step.ids for step in steps], dim=1))
+            relevance += [
+                calibration.relevance(score, self.passages) for score in reading.scores[:, 0].tolist()
+            ]
+            log_likelihood += torch.stack([step.log_likelihood for step in steps]).sum(0).tolist()
+            right += [
+                exact_match(answer, question.answers)
+                for answer, question in zip(answers, questions, strict=True)
+            ]
+        least = 1e-6  # as in AnswerCalibration
+        chances = np.array(relevance).clip(least, 1 - least)
+        read = chances >= calibration.threshold
+        return _Answered(chances[read], np.array(log_likelihood)[read], np.array(right)[read] > 0)
 
     def _parted(self, question: Question) -> tuple[np.ndarray, np.ndarray]:
         """The rows of the documents that a question names, and all other rows."""

@@ -305,6 +305,7 @@ def test_what_is_not_in_memory_is_marked_or_withheld(mbc: RunMbc, filled: Path) 
         "from_memory": False,
         "abstained": True,
         "score": None,
+        "relevance": None,
         "confidence": None,
     }
 

@@ -164,7 +164,9 @@ def test_batched_generation_with_a_cache_equals_reading_everything_again(
     prefix = random_prefix(backbone) if with_prefix else None
     with torch.no_grad():
         steps = backbone.greedy_tokens(*prompts(), prefix, max_new_tokens=6)
-        assert torch.equal(torch.stack(list(steps), 1), greedy_without_cache(backbone, prefix, 6))
+        assert torch.equal(
+            torch.stack([step.ids for step in steps], 1), greedy_without_cache(backbone, prefix, 6)
+        )
 
 
 def test_a_sliding_window_reads_the_prefix_alike_with_and_without_a_cache() -> None:
@@ -179,14 +181,16 @@ def test_a_sliding_window_reads_the_prefix_alike_with_and_without_a_cache() -> N
     prefix = random_prefix(backbone)
     with torch.no_grad():
         steps = backbone.greedy_tokens(*prompts(), prefix, max_new_tokens=6)
-        assert torch.equal(torch.stack(list(steps), 1), greedy_without_cache(backbone, prefix, 6))
+        assert torch.equal(
+            torch.stack([step.ids for step in steps], 1), greedy_without_cache(backbone, prefix, 6)
+        )
 
 
 def test_generation_equals_that_of_transformers(family: str) -> None:
     backbone = tiny_backbone(family)
     prefix = random_prefix(backbone)
     ids, mask = prompts()
-    ours = torch.stack(list(backbone.greedy_tokens(ids, mask, prefix, max_new_tokens=6)), 1)
+    ours = torch.stack([step.ids for step in backbone.greedy_tokens(ids, mask, prefix, max_new_tokens=6)], 1)
     filler = ids.new_ones(BATCH, PREFIX)
     theirs = backbone.transformer.generate(
         input_ids=torch.cat([filler, ids], 1),
@@ -203,17 +207,19 @@ def test_generation_equals_that_of_transformers(family: str) -> None:
 def test_generation_stops_when_every_row_has_stopped_and_repeats_the_stop_token() -> None:
     backbone = tiny_backbone("llama")
     prefix = random_prefix(backbone)
-    free = torch.stack(list(backbone.greedy_tokens(*prompts(), prefix, max_new_tokens=8)), 1)
+    free = torch.stack([step.ids for step in backbone.greedy_tokens(*prompts(), prefix, max_new_tokens=8)], 1)
     stops = tuple(free[:, 2].tolist())
-    stopped = torch.stack(
-        list(backbone.greedy_tokens(*prompts(), prefix, max_new_tokens=8, stop_tokens=stops)), 1
-    )
+    steps = list(backbone.greedy_tokens(*prompts(), prefix, max_new_tokens=8, stop_tokens=stops))
+    stopped = torch.stack([step.ids for step in steps], 1)
+    chances = torch.stack([step.log_likelihood for step in steps], 1)
     assert stopped.shape[1] <= 3
     for row in range(BATCH):
         end = next(place for place, token in enumerate(free[row].tolist()) if token in stops)
         kept = min(end + 1, stopped.shape[1])
         assert torch.equal(stopped[row, :kept], free[row, :kept])
         assert (stopped[row, kept:] == free[row, end]).all()
+        assert (chances[row, :kept] < 0).all()
+        assert (chances[row, kept:] == 0).all()
 
 
 def test_prompts_padded_on_the_right_are_refused() -> None:
@@ -309,7 +315,9 @@ def test_embeddings_may_be_tied_or_not(family: str, tied: bool) -> None:
     with torch.no_grad():
         prefix = random_prefix(backbone)
         steps = backbone.greedy_tokens(*prompts(), prefix, max_new_tokens=4)
-        assert torch.equal(torch.stack(list(steps), 1), greedy_without_cache(backbone, prefix, 4))
+        assert torch.equal(
+            torch.stack([step.ids for step in steps], 1), greedy_without_cache(backbone, prefix, 4)
+        )
 
 
 def test_a_backbone_is_read_from_disk_with_its_shape(family: str, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,17 @@ from mbc_cli.errors import MbcError
 from mbc_cli.memory import Memory
 from mbc_cli.model.adapter import load_adapter, read_description, save_adapter, write_calibration
 from mbc_cli.model.build import create_memory_model
-from mbc_cli.model.calibration import Calibration
+from mbc_cli.model.calibration import AnswerCalibration, Calibration
 from mbc_cli.model.select.model import SelectMemoryModel
 from mbc_cli.model.tokenizers import Tokenizers
 from mbc_cli.training.adapt import adapt
-from mbc_cli.training.calibrate import calibrate, can_calibrate
+from mbc_cli.training.calibrate import (
+    _Answered,
+    _of_answers,
+    calibrate,
+    can_calibrate,
+    expected_calibration_error,
+)
 from tests.support.calibrated_memories import CALIBRATION_SEED, TEST_SEED, matching_model, people
 from tests.support.tiny_memories import CountedCalls
 from tests.support.tiny_models import memory_config, select_config
@@ -43,9 +50,9 @@ def matching(tmp_path_factory: pytest.TempPathFactory) -> tuple[SelectMemoryMode
     return matching_model(tmp_path_factory.mktemp("matching"))
 
 
-def test_confidence_is_the_logistic_function_of_score_and_log_size() -> None:
-    assert BY_HAND.confidence(10.0, 5) == pytest.approx(1 / (1 + math.exp(-(5 - math.log(5) - 2))))
-    assert (BY_HAND.confidence(1e6, 1), BY_HAND.confidence(-1e6, 1)) == (1.0, 0.0)
+def test_relevance_is_the_logistic_function_of_score_and_log_size() -> None:
+    assert BY_HAND.relevance(10.0, 5) == pytest.approx(1 / (1 + math.exp(-(5 - math.log(5) - 2))))
+    assert (BY_HAND.relevance(1e6, 1), BY_HAND.relevance(-1e6, 1)) == (1.0, 0.0)
 
 
 @pytest.mark.parametrize("size", [1, 3, 40, 200])
@@ -93,6 +100,55 @@ def test_questions_put_to_the_wrong_documents_cannot_calibrate(
     ]
     found = calibrate(*matching, documents, turned)
     assert found is None or found.false_abstention_rate + found.false_answer_rate > 0.7
+
+
+def test_an_answer_is_trusted_by_what_was_found_and_by_how_sure_the_llm_was() -> None:
+    by_hand = AnswerCalibration(
+        relevance_weight=0.5,
+        likelihood_weight=2.0,
+        bias=1.0,
+        questions=1,
+        held_out_questions=1,
+        expected_calibration_error=0.1,
+    )
+    odds = math.log(0.8 / 0.2)
+    assert by_hand.confidence(0.8, -0.3) == pytest.approx(1 / (1 + math.exp(-(0.5 * odds - 0.6 + 1))))
+    assert by_hand.confidence(0.8, -0.3) > by_hand.confidence(0.8, -0.4)
+    assert by_hand.confidence(0.9, -0.3) > by_hand.confidence(0.8, -0.3)
+    assert 0 <= by_hand.confidence(1.0, -1000.0) < by_hand.confidence(0.0, 0.0) < 1
+
+
+def test_answers_that_are_right_when_the_llm_is_sure_can_be_told_from_the_others() -> None:
+    """Rightness drawn with the chance that a likelihood stands for: the fit finds it, up to a few percent."""
+    generator = np.random.default_rng(3)
+
+    def answered(count: int) -> _Answered:
+        likelihood = -generator.exponential(1.5, count)
+        return _Answered(np.full(count, 0.9), likelihood, generator.random(count) < np.exp(likelihood))
+
+    found = _of_answers(answered(600), answered(600))
+    assert found is not None
+    assert found.likelihood_weight > 0
+    assert found.expected_calibration_error < 0.1
+    assert found.confidence(0.9, -0.05) > 0.8 > 0.2 > found.confidence(0.9, -3.0)
+
+
+def test_no_answer_right_or_too_few_answers_are_no_ground_for_confidence() -> None:
+    some = _Answered(np.full(40, 0.9), -np.arange(40.0), np.arange(40) < 20)
+    assert _of_answers(some, some) is not None
+    assert _of_answers(replace(some, right=np.zeros(40, bool)), some) is None
+    few = _Answered(np.full(4, 0.9), -np.arange(4.0), np.arange(4) < 2)
+    assert _of_answers(few, some) is None
+    assert _of_answers(some, few) is None
+
+
+def test_the_calibration_error_is_the_distance_of_confidence_from_the_share_that_is_right() -> None:
+    right = np.array([True, False, True, True])
+    assert expected_calibration_error(np.array([0.5, 0.5, 1.0, 1.0]), right) == 0
+    assert expected_calibration_error(np.full(4, 0.95), right) == pytest.approx(0.2)
+    assert expected_calibration_error(np.array([0.1, 0.95, 0.1, 0.1]), right) == pytest.approx(
+        0.9 * 0.75 + 0.95 / 4
+    )
 
 
 def test_too_little_data_gives_no_calibration(matching: tuple[SelectMemoryModel, Tokenizers]) -> None:

@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -91,6 +91,16 @@ def family_of(config: PretrainedConfig) -> Family:
             hint=f"supported architectures: {', '.join(FAMILIES)}",
         )
     return family
+
+
+class GeneratedTokens(NamedTuple):
+    """One token of each of B answers, (B,) int64, and how likely the LLM held it, (B,) float32 in nats.
+
+    Rows that have stopped repeat their last token, which is then certain.
+    """
+
+    ids: Int[Tensor, " B"]
+    log_likelihood: Float[Tensor, " B"]
 
 
 class Backbone(nn.Module):
@@ -265,8 +275,8 @@ class Backbone(nn.Module):
         *,
         max_new_tokens: int,
         stop_tokens: tuple[int, ...] = (),
-    ) -> Iterator[Int[Tensor, " B"]]:
-        """Yield the likeliest next token of every row, (B,) int64, one step at a time.
+    ) -> Iterator[GeneratedTokens]:
+        """Yield the likeliest next token of every row, one step at a time.
 
         Prompts (B, S) are padded on the left. A row that has produced a stop token repeats it; the
         iterator ends when every row has stopped or after ``max_new_tokens``. One loop serves streaming and
@@ -291,9 +301,11 @@ class Backbone(nn.Module):
             cache = output.past_key_values
             # Two axes: on three torch multiplies row by row, each with a copy of the embedding table.
             logits = self.transformer.get_output_embeddings()(output.last_hidden_state[:, -1])
-            tokens = torch.where(stopped, tokens, logits.argmax(-1))
+            best = logits.float().log_softmax(-1).max(-1)
+            tokens = torch.where(stopped, tokens, best.indices)
+            chances = best.values.masked_fill(stopped, 0)
             stopped = stopped | torch.isin(tokens, stops)
-            yield tokens
+            yield GeneratedTokens(tokens, chances)
             if bool(stopped.all()):
                 return
             ids, positions = tokens[:, None], positions[:, -1:] + 1
