@@ -98,7 +98,7 @@ def test_json_says_what_was_not_in_memory_and_how_sure_it_is(mbc: RunMbc, store:
     assert result.code == ExitCode.NOT_IN_MEMORY
     given, withheld = (json.loads(line) for line in result.out.splitlines())
     assert (given["from_memory"], given["abstained"]) == (True, False)
-    assert given["confidence"] > 0.5 > withheld["confidence"]
+    assert given["relevance"] > 0.5 > withheld["relevance"]
     assert given["score"] == given["sources"][0]["score"] > withheld["score"]
     assert withheld == {
         "question": missing,
@@ -107,6 +107,7 @@ def test_json_says_what_was_not_in_memory_and_how_sure_it_is(mbc: RunMbc, store:
         "from_memory": False,
         "abstained": True,
         "score": withheld["score"],
+        "relevance": withheld["relevance"],
         "confidence": withheld["confidence"],
     }
     fallen_back = json.loads(mbc("query", missing, "--store", store, "--json").out)
@@ -116,7 +117,7 @@ def test_json_says_what_was_not_in_memory_and_how_sure_it_is(mbc: RunMbc, store:
 
 def test_the_threshold_moves_the_line(mbc: RunMbc, store: Path) -> None:
     question = known(store, mbc)
-    sure = json.loads(mbc("query", question, "--store", store, "--json").out)["confidence"]
+    sure = json.loads(mbc("query", question, "--store", store, "--json").out)["relevance"]
     assert mbc("query", question, "-s", store, "--require-memory", "--threshold", str(sure - 1e-6)).code == 0
     above = mbc("query", question, "-s", store, "--require-memory", "--threshold", str((1 + sure) / 2))
     assert above.code == ExitCode.NOT_IN_MEMORY
