@@ -7,16 +7,20 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --max-w
 # Exact versions for a reproducible set-up; pyproject.toml keeps the ranges open for users.
 PINS := -c .ci/constraints.txt
 
-.PHONY: quickstart test fast lint audit docs clean
+.PHONY: quickstart test llm fast lint audit docs clean
 
 quickstart: $(VENV)/.installed
 	PATH="$(abspath $(BIN)):$$PATH" bash examples/quickstart.sh
 
-test: $(VENV)/.installed-test lint
+test: $(VENV)/.installed-test lint llm
 	$(PYTEST)
 
+# The LLM of the default adapter, which some tests ask; it is fetched once, into MBC_CACHE.
+llm: $(VENV)/.installed-test
+	$(BIN)/mbc base fetch smollm2-135m-instruct
+
 # The inner loop.
-fast: $(VENV)/.installed-test
+fast: $(VENV)/.installed-test llm
 	$(PYTEST) -m 'not slow'
 
 lint: $(VENV)/.installed-test

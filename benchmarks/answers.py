@@ -1,6 +1,6 @@
 """Train memories and measure how many questions they answer: every figure of docs/benchmarks.md on answers.
 
-    python benchmarks/answers.py work/ open                 # the default adapter's kind of data, three seeds
+    python benchmarks/answers.py work/ open                 # the adapter news' kind of data, three seeds
     python benchmarks/answers.py work/ closed --seeds 0
     python benchmarks/answers.py work/ two-events published mac unquantized
 
@@ -34,7 +34,7 @@ from mbc_cli.training.config import TrainingConfig
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "examples"))
 from small_t5 import save_t5  # noqa: E402
-from train_default_adapter import news, show  # noqa: E402
+from train_news_adapter import news, show  # noqa: E402
 
 PRESET = ROOT / "mbc_cli" / "presets" / "news-small.yaml"
 MINUTES = "training/minutes.txt"

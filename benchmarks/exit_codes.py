@@ -34,7 +34,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         corpus, store = Path(folder) / "d.jsonl", str(Path(folder) / "s.mbc")
         corpus.write_text(DOCUMENTS)
-        encode = (*MBC, "encode", str(corpus), "--store", store)
+        encode = (*MBC, "encode", str(corpus), "--store", store, "--adapter", "news")
         subprocess.run(encode, check=True, stdout=subprocess.DEVNULL)
         commands = {
             f"memory {name}": ((*MBC, "memory", name, "--store", store), options.runs)

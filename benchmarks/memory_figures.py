@@ -95,7 +95,7 @@ def main() -> None:
     )
     parser.add_argument("--banks", type=int, nargs="+", default=[1000, 100_000], help="documents")
     parser.add_argument("--originals", type=int, default=2000, help="documents encoded to fill the banks")
-    parser.add_argument("--adapter", default="default")
+    parser.add_argument("--adapter", default="news")
     parser.add_argument("--questions", type=int, default=5, help="questions timed")
     parser.add_argument("--folder", type=Path, help="where to work; a temporary folder by default")
     arguments = parser.parse_args()

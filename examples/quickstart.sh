@@ -1,16 +1,20 @@
 #!/usr/bin/env bash
-# The main job on the bundled default adapter: remember a corpus, ask it questions, see where answers come from.
+# The main job: remember a corpus, ask it questions, see where the answers come from and what was kept.
+# The LLM is fetched first where it is not there yet: about 100 MB.
 set -euo pipefail
 cd "$(dirname "$0")"
-store="${1:-$(mktemp -d)/news.store}"
+store="${1:-$(mktemp -d)/paragraphs.store}"
 
-echo "\$ mbc encode examples/news.jsonl --store $store"
-mbc encode news.jsonl --store "$store"
+echo "\$ mbc encode examples/paragraphs.jsonl --store $store"
+mbc encode paragraphs.jsonl --store "$store"
 
-echo "\$ mbc query - --sources < examples/news.questions.txt"
+echo "\$ mbc query - --sources < examples/paragraphs.questions.txt"
 echo "  the questions, in the order of the answers below:"
-sed 's/^/  /' news.questions.txt
-mbc query - --store "$store" --sources < news.questions.txt
+sed 's/^/  /' paragraphs.questions.txt
+mbc query - --store "$store" --sources < paragraphs.questions.txt
+
+echo "\$ mbc memory show wolves"
+mbc memory show wolves --store "$store"
 
 echo "\$ mbc memory info"
 mbc memory info --store "$store"

@@ -1,12 +1,43 @@
-"""A T5 to go beside a small language model trained from scratch: what reads texts in the published method."""
+"""The two T5s that read texts in the published method, to go beside a LLM where none can be fetched.
+
+    python examples/small_t5.py smollm2-135m-instruct t5/     # writes t5/document-t5 and t5/question-t5
+
+They have the LLM's tokenizer, are as wide as it, and start from its word embeddings, otherwise untrained.
+"""
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, processors
-from transformers import PreTrainedModel, PreTrainedTokenizerFast, T5Config, T5Model
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5Model,
+)
+
+from mbc_cli.model.llm.base_models import fetched_folder, known_base
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("base_model", help="a folder, or a LLM that `mbc base list` names and has fetched")
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--layers", type=int, default=2)
+    arguments = parser.parse_args()
+    name = arguments.base_model
+    folder = fetched_folder(name) if known_base(name) else Path(name)
+    language_model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    torch.manual_seed(0)
+    for kind in ("document-t5", "question-t5"):
+        heads = language_model.config.num_attention_heads
+        save_t5(arguments.output / kind, tokenizer, language_model, heads=heads, layers=arguments.layers)
 
 
 def save_t5(
@@ -45,3 +76,7 @@ def save_t5(
         tokenizer_object=ending, eos_token=end, pad_token=tokenizer.pad_token, unk_token=tokenizer.unk_token
     )
     with_ending.save_pretrained(directory)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""Train the small LLM under the default adapter: it learns to answer from a text before the question.
+"""Train the small LLM under the adapter `news`: it learns to answer from a text before the question.
 
 A pretrained LLM can already do this; a machine without a model hub has to make its own. The texts are
 invented news (mbc_cli.news.generator), whole or as telegrams that keep only the words that questions mention.

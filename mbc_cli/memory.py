@@ -10,11 +10,11 @@ from mbc_store import MemoryStore, StoreConfig, StoreNotFound, Where
 
 from mbc_cli.corpus.documents import Document
 from mbc_cli.errors import UsageError
-from mbc_cli.identifiers import is_unicode
 from mbc_cli.inference.adapters import Loading, load_on, resolve_adapter, resolve_recorded
 from mbc_cli.inference.answer import Answer, AnswerStream, Source
 from mbc_cli.inference.answerer import Answerer
 from mbc_cli.inference.bank import CodeBank
+from mbc_cli.inference.checks import check_questions, check_threshold, checked_count
 from mbc_cli.inference.encode import EncodeReport, encode, require_codes
 from mbc_cli.inference.forward import Windows
 from mbc_cli.inference.memory_filter import MemoryFilter, Time
@@ -59,7 +59,8 @@ class Memory(StoredDocuments):
 
         Args:
             store: where it is, or the store itself, opened already (``at`` does not apply then).
-            adapter: a directory, a hub id or ``"default"``; None is the adapter the store was made with.
+            adapter: a directory, a hub id, ``"default"`` or ``"news"``; None is the adapter that the store
+                was made with.
             at: read the memory as of a snapshot, tag or time; it cannot be written then.
             loading: see :class:`~mbc_cli.inference.adapters.Loading`.
 
@@ -243,8 +244,8 @@ class Memory(StoredDocuments):
             self.tokenizers,
             self.store,
             documents,
-            batch_size=_count("batch_size", batch_size),
-            commit_every=_count("commit_every", commit_every),
+            batch_size=checked_count("batch_size", batch_size),
+            commit_every=checked_count("commit_every", commit_every),
             commit_seconds=commit_seconds,
             window=window,
             overlap=overlap,
@@ -263,6 +264,7 @@ class Memory(StoredDocuments):
         threshold: float | None = None,
         require_memory: bool = False,
         fallback: bool | None = None,
+        prefer_newer: bool = False,
         batch_size: int = 16,
     ) -> list[Answer]:
         """Answer ``questions``, in order; each answer says whether the memory spoke to its question.
@@ -276,20 +278,21 @@ class Memory(StoredDocuments):
                 0 is always. None is the adapter's own, or always if it is not calibrated.
             require_memory: abstain where the memory does not speak to the question; goes before ``fallback``.
             fallback: whether the LLM answers there, untouched; else the answer has ``abstained``. None is
-                the adapter's habit: the bundled one abstains, those that do not say answer.
+                the adapter's habit: the bundled ones abstain, those that do not say answer.
+            prefer_newer: of passages that speak to a question about as much as the best one, read the newest.
 
         Raises:
             ValueError: ``top_k`` is below 1, ``threshold`` is not in [0, 1], or a question is empty.
             MbcError: a question is too long; ``threshold`` is set and the adapter is not calibrated.
         """
         with self._turn():
-            return self._answerer(questions, top_k, threshold).answer(
+            return self._answerer(questions, top_k, threshold, prefer_newer).answer(
                 questions,
                 filter=MemoryFilter.of(since, until, where),
                 top_k=top_k,
                 threshold=threshold,
                 require_memory=require_memory or not self._falls_back(fallback),
-                batch_size=_count("batch_size", batch_size),
+                batch_size=checked_count("batch_size", batch_size),
             )
 
     def stream(
@@ -303,13 +306,14 @@ class Memory(StoredDocuments):
         threshold: float | None = None,
         require_memory: bool = False,
         fallback: bool | None = None,
+        prefer_newer: bool = False,
     ) -> AnswerStream:
         """Answer one question piece by piece; arguments as for :meth:`answer`.
 
         The sources are known before the first piece; iterate the result for the text.
         """
         with self._turn():
-            stream = self._answerer([question], top_k, threshold).stream(
+            stream = self._answerer([question], top_k, threshold, prefer_newer).stream(
                 question,
                 filter=MemoryFilter.of(since, until, where),
                 top_k=top_k,
@@ -335,7 +339,7 @@ class Memory(StoredDocuments):
         """What the LLM answers by itself: no prefix, no KV-LoRA, nothing read."""
         with self._turn():
             return self._answerer(questions).without_memory(
-                questions, batch_size=_count("batch_size", batch_size)
+                questions, batch_size=checked_count("batch_size", batch_size)
             )
 
     def search(
@@ -346,6 +350,7 @@ class Memory(StoredDocuments):
         since: Time | None = None,
         until: Time | None = None,
         where: Where | None = None,
+        prefer_newer: bool = False,
         batch_size: int = 16,
     ) -> list[tuple[Source, ...]]:
         """The passages that speak most to each question, best first; arguments as for :meth:`answer`.
@@ -354,45 +359,34 @@ class Memory(StoredDocuments):
             MbcError: the adapter reads the whole bank and cannot rank passages.
         """
         with self._turn():
-            return self._answerer(questions, top_k).search(
+            return self._answerer(questions, top_k, prefer_newer=prefer_newer).search(
                 questions,
                 filter=MemoryFilter.of(since, until, where),
                 top_k=top_k,
-                batch_size=_count("batch_size", batch_size),
+                batch_size=checked_count("batch_size", batch_size),
             )
 
     def _answerer(
-        self, questions: Sequence[str], top_k: int | None = None, threshold: float | None = None
+        self,
+        questions: Sequence[str],
+        top_k: int | None = None,
+        threshold: float | None = None,
+        prefer_newer: bool = False,
     ) -> Answerer:
         """What answers ``questions`` from the newest snapshot, once the arguments are known to be usable."""
-        if isinstance(questions, str):
-            raise UsageError("questions is a string: give a list of questions")
-        for question in questions:
-            if not isinstance(question, str):
-                raise UsageError(f"a question is of type {type(question).__name__}: give its text")
-            if not question.strip():
-                raise UsageError("a question is empty: give the text of a question")
-            if not is_unicode(question):
-                raise UsageError(f"the question {question!r:.100} is not valid UTF-8")
+        check_questions(questions)
+        check_threshold(threshold)
         if top_k is not None:
-            _count("top_k", top_k)
-        if threshold is not None and not (isinstance(threshold, float | int) and 0 <= threshold <= 1):
-            raise UsageError(f"threshold is {threshold!r}: it is a probability and lies in [0, 1]")
+            checked_count("top_k", top_k)
         snapshot = self.store.snapshot()
         if self._bank is not None and self._bank.snapshot.id == snapshot.id:
             snapshot.close()
         else:
             self._release()
             self._bank = CodeBank(snapshot, self.model.device)
-        return Answerer(self.model, self.tokenizers, self._bank, self.calibration)
+        return Answerer(self.model, self.tokenizers, self._bank, self.calibration, prefer_newer=prefer_newer)
 
     def _release(self) -> None:
         if self._bank is not None:
             self._bank.snapshot.close()
             self._bank = None
-
-
-def _count(name: str, value: int) -> int:
-    if not isinstance(value, int) or value < 1:
-        raise UsageError(f"{name} is {value!r}: it must be a whole number, at least 1")
-    return value

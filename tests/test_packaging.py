@@ -16,6 +16,7 @@ import pytest
 
 from mbc_cli import __version__
 from mbc_cli.errors import DISTRIBUTION, install_hint
+from mbc_cli.inference.adapters import BUNDLED_ADAPTERS
 from tests.support.run_mbc import process_environment
 
 ROOT = Path(__file__).parents[1]
@@ -76,7 +77,8 @@ def test_the_wheel_holds_the_two_packages_whole_and_nothing_else(wheel: Path) ->
         if path.is_file() and path.suffix != ".pyc"
     }
     assert {name for name in names if not name.startswith(metadata)} == sources
-    assert {"mbc_cli/py.typed", "mbc_store/py.typed", "mbc_cli/default_adapters/news/config.yaml"} <= names
+    adapters = {f"mbc_cli/default_adapters/{name}/config.yaml" for name in BUNDLED_ADAPTERS.values()}
+    assert {"mbc_cli/py.typed", "mbc_store/py.typed", *adapters} <= names
 
 
 @pytest.mark.slow
@@ -89,7 +91,7 @@ def test_the_installed_wheel_answers_beside_files_named_like_packages(
     script, module = [installed / "mbc"], [installed / "python", "-m", "mbc_cli"]
     where = run([installed / "python", "-c", "import mbc_store, mbc_cli; print(mbc_cli.__file__)"], tmp_path)
     assert Path(where).is_relative_to(installed.parent)
-    run([*script, "encode", "news.jsonl", "--store", "news.store"], tmp_path)
+    run([*script, "encode", "news.jsonl", "--store", "news.store", "--adapter", "news"], tmp_path)
     question = "What organisation is Maria Lindqvist connected with?"
     # `python -m` puts the current folder first on the path.
     answered = run([*module, "query", question, "--store", "news.store", "--json"], tmp_path)

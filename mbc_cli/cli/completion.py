@@ -25,10 +25,11 @@ def presets(incomplete: str) -> list[str]:
 
 
 def adapters(incomplete: str) -> list[str]:
-    """The bundled adapter, those that are trusted, and folders that hold one."""
+    """The bundled adapters, those that are trusted, and folders that hold one."""
+    from mbc_cli.inference.adapters import BUNDLED_ADAPTERS
     from mbc_cli.inference.trust import trusted_adapters
 
-    known = ["default", *(trusted.place for trusted in trusted_adapters())]
+    known = [*BUNDLED_ADAPTERS, *(trusted.place for trusted in trusted_adapters())]
     return [name for name in [*known, *_folders(incomplete, _ADAPTER)] if name.startswith(incomplete)]
 
 

@@ -27,6 +27,9 @@ WhereOption = Annotated[
         help="Metadata: KEY=VALUE, or != < <= > >= ~ (contains). Repeatable: all hold.",
     ),
 ]
+PreferNewer = Annotated[
+    bool, typer.Option("--prefer-newer", help="Of passages about equally good, the newest first.")
+]
 At = Annotated[
     str | None,
     typer.Option("--at", metavar="TIME|TAG|SNAPSHOT", help="The memory as it was then.", autocompletion=tags),

@@ -43,7 +43,7 @@ Adapter = Annotated[
         envvar="MBC_ADAPTER",
         metavar="ADAPTER",
         autocompletion=completion.adapters,
-        help="A folder, hub id or 'default'; if unset the store's own.",
+        help="A folder, hub id, 'default' or 'news'; if unset the store's own.",
     ),
 ]
 Device = Annotated[

@@ -44,6 +44,7 @@ SET_WITHOUT_ASKING = frozenset(
             "fallback",
             "limit",
             "offset",
+            "prefer_newer",
             "require_memory",
             "sources",
             "stream",

@@ -1,4 +1,4 @@
-"""Where an adapter comes from: the bundled default, a directory, or the Hugging Face hub."""
+"""Where an adapter comes from: one that is bundled, a directory, or the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 from mbc_cli.errors import AdapterError, DeviceError
 from mbc_cli.inference.trust import TrustedAdapter, remember_adapter, trusted_adapters
 from mbc_cli.model.base_quantize import Quantize
+from mbc_cli.untrusted import parse_yaml, read_text
 
 if TYPE_CHECKING:
     from mbc_cli.model.adapter import LoadedAdapter
 
 
 DEFAULT_ADAPTER = "default"
+BUNDLED_ADAPTERS = {DEFAULT_ADAPTER: "smollm2-135m", "news": "news"}
+"""The names of the adapters that come with the package, and their folders."""
 CONFIG_FILE = "config.yaml"
+_MOST_BYTES = 1 << 18  # of a bundled adapter's config.yaml
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?")  # not ./folder, which is a path
 
 
@@ -26,7 +30,8 @@ _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?")  # not ./folder, which 
 class AdapterLocation:
     """A readable adapter directory, and the name by which a store can find it again.
 
-    ``name`` is ``"default"``, an absolute path, or a hub id with its revision (``owner/name@revision``).
+    ``name`` is that of a bundled adapter, an absolute path, or a hub id with its revision
+    (``owner/name@revision``).
     ``chosen`` says that the user named it on purpose, which is to trust it.
     """
 
@@ -38,14 +43,15 @@ class AdapterLocation:
 def resolve_adapter(adapter: str | Path | None = None) -> AdapterLocation:
     """Return the directory of ``adapter``, downloading it if it is a hub id; None is the bundled default.
 
-    A directory of that name goes before the hub, so ``./owner/name`` on disk is never shadowed.
+    The names of bundled adapters go before directories (``./news`` is a directory), and those before the hub,
+    so ``owner/name`` on disk is never shadowed.
 
     Raises:
         MbcError: there is no such adapter, or the hub cannot be reached.
     """
     name = DEFAULT_ADAPTER if adapter is None else str(adapter)
-    if name == DEFAULT_ADAPTER:
-        return AdapterLocation(_bundled_directory(), DEFAULT_ADAPTER)
+    if name in BUNDLED_ADAPTERS:
+        return _bundled(name)
     try:
         directory = Path(name).expanduser()
     except RuntimeError:
@@ -56,21 +62,22 @@ def resolve_adapter(adapter: str | Path | None = None) -> AdapterLocation:
         return AdapterLocation(_checked(_download(name)), name, chosen=True)
     raise AdapterError(
         f"adapter {name!r} is no directory",
-        "give a directory written by `mbc adapt`, a hub id such as owner/name, or 'default'",
+        "give a directory written by `mbc adapt`, a hub id such as owner/name, or one of "
+        f"{', '.join(BUNDLED_ADAPTERS)}",
     )
 
 
 def resolve_recorded(name: str | None, fingerprint: str, store: object) -> AdapterLocation:
     """The adapter that made ``store``, which names it by fingerprint and, as a suggestion, by place.
 
-    Only the bundled adapter and those that the user trusts (trust.py) are looked at: a store's maker may have
-    written any name, and nothing is read or fetched because a store says so.
+    Only the bundled adapters and those that the user trusts (trust.py) are looked at: a store's maker may
+    have written any name, and nothing is read or fetched because a store says so.
 
     Raises:
         AdapterError: the user trusts no adapter of that name or fingerprint, or it is gone.
     """
-    if name is None or name == DEFAULT_ADAPTER:
-        return AdapterLocation(_bundled_directory(), DEFAULT_ADAPTER)
+    if name is None or name in BUNDLED_ADAPTERS:
+        return _recorded_as_bundled(name or DEFAULT_ADAPTER, fingerprint)
     candidates = [
         trusted
         for trusted in trusted_adapters()
@@ -145,15 +152,25 @@ def load_on(
     return loaded
 
 
-def _bundled_directory() -> Path:
+def _bundled(name: str) -> AdapterLocation:
     # The package is installed as plain files (the weights are memory-mapped), so its path can be used.
-    directory = Path(str(resources.files("mbc_cli"))) / "default_adapters" / "news"
+    directory = Path(str(resources.files("mbc_cli"))) / "default_adapters" / BUNDLED_ADAPTERS[name]
     if not (directory / CONFIG_FILE).is_file():
         raise AdapterError(
-            "this installation carries no default adapter",
+            f"this installation does not carry the adapter {name!r}",
             "name one with --adapter, or install the released package of mbc",
         )
-    return directory
+    return AdapterLocation(directory, name)
+
+
+def _recorded_as_bundled(name: str, fingerprint: str) -> AdapterLocation:
+    """The bundled adapter of that fingerprint, as a store may be older than what is the default today."""
+    for other in BUNDLED_ADAPTERS:
+        location = _bundled(other)
+        description = parse_yaml(read_text(location.directory / CONFIG_FILE, _MOST_BYTES))
+        if description["fingerprint"] == fingerprint:
+            return location
+    return _bundled(name)
 
 
 def _checked(directory: Path) -> Path:

@@ -44,6 +44,7 @@ class Answerer:
 
     Args:
         calibration: of the adapter; without one the memory is always taken to speak to the question.
+        prefer_newer: of passages that speak to a question about as much as the best one, read the newest.
     """
 
     def __init__(
@@ -52,11 +53,14 @@ class Answerer:
         tokenizers: Tokenizers,
         bank: PassageBank,
         calibration: Calibration | None = None,
+        *,
+        prefer_newer: bool = False,
     ) -> None:
         self.model = model.eval()
         self.tokenizers = tokenizers
         self.bank = bank
         self.calibration = calibration
+        self.prefer_newer = prefer_newer
 
     @torch.inference_mode()
     def answer(
@@ -147,6 +151,11 @@ class Answerer:
 
     def _read(self, questions: Sequence[str], filter: MemoryFilter, top_k: int | None) -> Reading:
         """What the model reads for ``questions`` of what ``filter`` lets through."""
+        if self.prefer_newer and not self.model.ranks_passages:
+            raise AdapterError(
+                "prefer_newer is set, but this adapter reads the whole bank (method is 'whole-bank')",
+                "leave it out, or use an adapter with method select or telegram",
+            )
         if top_k is not None and not self.model.ranks_passages:
             raise AdapterError(
                 f"top_k is {top_k}, but this adapter reads the whole bank (method is 'whole-bank')",
@@ -154,7 +163,16 @@ class Answerer:
             )
         batch = self.tokenizers.encode_questions(questions).to(self.model.device)
         prompts = self.tokenizers.encode_prompts(questions).to(self.model.device)
-        return self.model.read(batch, self.bank.filtered(filter), top_k, prompts)
+        times = self._times if self.prefer_newer else None
+        return self.model.read(batch, self.bank.filtered(filter), top_k, prompts, times)
+
+    def _times(self, rows: Tensor) -> Tensor:
+        """When the passages at ``rows`` (B, n) are from, in microseconds; those without a time are oldest."""
+        distinct, places = rows.unique(return_inverse=True)
+        passages = self.bank.passages(distinct.cpu().numpy())
+        none = -(1 << 62)  # long before all times that can be written
+        times = [none if passage.timestamp is None else passage.timestamp for passage in passages]
+        return torch.tensor(times, device=rows.device)[places]
 
     def _find(
         self, questions: Sequence[str], filter: MemoryFilter, top_k: int | None, threshold: float | None

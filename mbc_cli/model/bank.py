@@ -12,6 +12,14 @@ from torch import Tensor
 
 from mbc_cli.model.llm.prefix import Prefix
 
+NEAR_EQUAL = 2.0
+"""How far from the best score, in nats, passages are taken to say as much as the best."""
+COMPARED_BY_TIME = 8
+"""How many passages are compared by time, at least, however few are read."""
+
+Times = Callable[[Int[Tensor, "B n"]], Int[Tensor, "B n"]]
+"""When passages at rows (B, n) int64 are from: (B, n) int64, where more is later."""
+
 
 @runtime_checkable
 class Bank(Protocol):
@@ -95,6 +103,19 @@ def best_passages(
             torch.cat([scores, found], dim=1), torch.cat([rows, numbers.expand(questions, -1)], dim=1), k
         )
     return scores, rows
+
+
+def newest_first(
+    scores: Float[Tensor, "B n"], rows: Int[Tensor, "B n"], times: Times
+) -> tuple[Int[Tensor, "B n"], Int[Tensor, "B n"]]:
+    """Order and rows (B, n) int64 once those about as good as the best are sorted by time, newest first.
+
+    ``scores`` and ``rows`` (B, n) come best first. The newest takes the place, and the score, of the best.
+    """
+    near = scores >= scores[:, :1] - NEAR_EQUAL
+    key = torch.where(near, times(rows), torch.iinfo(torch.int64).min)
+    order = key.argsort(dim=1, descending=True, stable=True)
+    return order, rows.gather(1, order)
 
 
 def _best(scores: Tensor, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:

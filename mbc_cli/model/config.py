@@ -105,6 +105,9 @@ class VocabularyConfig(FrozenConfig):
     kept: float = Field(
         0.5, gt=0, le=1, description="Fraction of a passage's tokens that are kept, at most context_vectors."
     )
+    added_rarity: float = Field(
+        0.0, ge=0, description="How much more a token's rarity counts in use than training has it count."
+    )
 
 
 # Parts of all methods.
@@ -352,6 +355,9 @@ class TelegramReadingConfig(FrozenConfig):
         ge=0,
         description="Of the passages found first, those ranked again by how well the LLM, having read each, "
         "foresees the question; 0 for none.",
+    )
+    foresight: float = Field(
+        1.0, ge=0, description="Weight of that, in nats, beside the score by which they were found."
     )
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mbc_cli.model.bank import Bank, EncodedPassages, Reading
+from mbc_cli.model.bank import Bank, EncodedPassages, Reading, Times
 from mbc_cli.model.batches import TokenBatch, TrainingBatch, TrainingLoss
 from mbc_cli.model.config import MemoryConfig
 from mbc_cli.model.llm.backbone import Backbone, GeneratedTokens
@@ -91,12 +91,18 @@ class MemoryModel(nn.Module, ABC):
 
     @abstractmethod
     def read(
-        self, questions: TokenBatch, bank: Bank, k: int | None = None, prompts: TokenBatch | None = None
+        self,
+        questions: TokenBatch,
+        bank: Bank,
+        k: int | None = None,
+        prompts: TokenBatch | None = None,
+        times: Times | None = None,
     ) -> Reading:
         """What B questions, padded on the right, find in ``bank``, in the ``k`` best passages of each.
 
         ``k`` is for models that rank passages; None is the configuration's own number. ``prompts``, padded on
-        the left, are the questions as the LLM will meet them: some models judge by them what they found.
+        the left, are the questions as the LLM will meet them: some models judge by them what they found. With
+        ``times`` the newest of near-equal passages come first (:func:`~mbc_cli.model.bank.newest_first`).
         """
 
     # Prefixes to answers.

@@ -1,1 +1,1 @@
-"""The generated news world: what the demo, the default adapter and the benchmarks are made of."""
+"""The generated news world: what the demo, the adapter `news` and the benchmarks are made of."""

@@ -23,7 +23,7 @@ from mbc_cli.model.memory_model import MemoryModel
 from mbc_cli.model.tokenizers import Tokenizers
 from mbc_cli.training.data import hold_out
 
-MOST_QUESTIONS = 600
+MOST_QUESTIONS = 300
 """How many questions are asked at most; they decide which documents are encoded."""
 FEWEST_QUESTIONS = 10
 """How many questions each half needs, lest the fit say nothing."""
@@ -68,7 +68,7 @@ def calibrate(
         ValueError: ``can_calibrate`` is false of ``model``.
     """
     if not can_calibrate(model):
-        raise ValueError("only models with method 'select' and a quantiser have scores to calibrate")
+        raise ValueError("only models that select among codes (select, telegram) have scores to calibrate")
     known = {document.id for document in documents if document.text.strip()}
     usable = [each for each in questions if each.document_ids and known.issuperset(each.document_ids)]
     drawn = np.random.default_rng(seed).permutation(len(usable))[:MOST_QUESTIONS]

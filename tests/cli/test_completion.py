@@ -67,7 +67,7 @@ def test_adapters_that_are_bundled_trusted_or_in_folders(command: str) -> None:
     Path("runs/best").mkdir(parents=True)
     Path("runs/best/config.yaml").write_text("")
     option = "" if command.startswith("adapter") else " --adapter"
-    assert completed(f"mbc {command}{option} ") == ["default", "owner/news", "runs/"]
+    assert completed(f"mbc {command}{option} ") == ["default", "news", "owner/news", "runs/"]
     assert completed(f"mbc {command}{option} runs/") == ["runs/best"]
     assert completed(f"mbc {command}{option} d") == ["default"]
 

@@ -240,10 +240,10 @@ def test_the_habit_holds_in_python_too_and_requiring_memory_goes_before_it(mbc: 
         assert not abstained(fallback=True)
 
 
-def test_the_bundled_adapter_does_not_ask_its_llm_what_is_not_in_memory(mbc: RunMbc, tmp_path: Path) -> None:
+def test_the_adapter_news_does_not_ask_its_llm_what_is_not_in_memory(mbc: RunMbc, tmp_path: Path) -> None:
     bank = tmp_path / "news.mbc"
     text = b"Mira Okafor opened the harbour museum in Lindholm."
-    assert mbc("encode", "-", "--store", bank, "--device", "cpu", stdin=text).code == 0
+    assert mbc("encode", "-", "--store", bank, "--adapter", "news", "--device", "cpu", stdin=text).code == 0
     question = "Which prize went to Tove Sandgren?"
     result = mbc("query", question, "--store", bank, "--device", "cpu")
     assert (result.code, result.out) == (0, "not in memory\n")

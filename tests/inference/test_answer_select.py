@@ -114,6 +114,29 @@ def test_of_equally_good_passages_the_newest_is_read(select_memory: Memory) -> N
     assert len({source.score for source in sources}) == 1
 
 
+def test_the_newest_of_near_equal_passages_is_read_only_where_that_is_preferred(
+    select_memory: Memory,
+) -> None:
+    text = DOCUMENTS[0].text
+    for name, time in (("newer", "2026-05-03"), ("older", "2026-05-01"), ("timeless", None)):
+        select_memory.encode([Document(name, text, timestamp=time)])
+    (plain,) = select_memory.answer(QUESTIONS[:1], top_k=1)
+    (preferring,) = select_memory.answer(QUESTIONS[:1], top_k=1, prefer_newer=True)
+    assert plain.sources[0].document_id == "timeless"  # written last
+    assert preferring.sources[0].document_id == "newer"
+    assert preferring.score == plain.score
+    (found,) = select_memory.search(QUESTIONS[:1], top_k=3, prefer_newer=True)
+    assert [source.document_id for source in found] == ["newer", "older", "timeless"]
+    stream = select_memory.stream(QUESTIONS[0], top_k=1, prefer_newer=True)
+    assert stream.sources == preferring.sources
+
+
+def test_a_whole_bank_has_no_newest_passage_to_prefer(memory: Memory) -> None:
+    memory.encode(DOCUMENTS[:2])
+    with pytest.raises(MbcError, match="prefer_newer"):
+        memory.answer(QUESTIONS[:1], prefer_newer=True)
+
+
 def test_more_than_the_llm_can_hold_is_refused_in_one_line(select_memory: Memory) -> None:
     select_memory.encode(DOCUMENTS)
     with pytest.raises(MbcError, match="the LLM has 256") as caught:

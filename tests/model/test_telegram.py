@@ -101,6 +101,20 @@ def test_rarity_is_the_inverse_document_frequency_of_the_training_set() -> None:
     assert model.amortizer.rarity[8] == pytest.approx(math.log(4 / 0.5))
 
 
+def test_in_use_rarity_counts_more_than_in_training() -> None:
+    model = build(quantizer={"kind": "vocabulary", "kept": 0.5, "added_rarity": 1.5})
+    rarities(model, t20=2.0, t21=4.0)
+    text = ids([20, 21, 22])
+    with torch.no_grad():
+        model.amortizer.rarity_weight.fill_(-1.0)  # as if training had learned to keep what is common
+        learned = model.train().amortizer(*text)
+        used = model.eval().amortizer(*text)
+    difference = used.salience - learned.salience
+    assert torch.allclose(difference, 1.5 * (model.amortizer.rarity[text[0]] - 5), atol=1e-5)
+    assert 21 not in learned.codes
+    assert 21 in used.codes
+
+
 def test_salience_learns_to_keep_what_answers_need() -> None:
     """Tokens that are as rare as others, and that every question asks for, are kept in the end."""
     model, data = build(), batch()
@@ -170,6 +184,24 @@ def test_reading_takes_the_best_passages_of_the_bank() -> None:
     assert reading.prefix_length == 1 + SLOTS
     nothing = model.read(TokenBatch(*ids([20])), TensorBank(torch.empty(0, SLOTS, 1, dtype=torch.int64)))
     assert nothing.prefix is None
+
+
+def test_the_newest_of_near_equal_passages_is_what_is_read() -> None:
+    model = build().eval()
+    rarities(model, t20=5.0)
+    codes = torch.tensor([[20, 30, 31, 32, 33], [20, 25, 26, 27, 28], [34, 35, 36, 37, 38]])
+    bank, asked = TensorBank(codes[..., None]), TokenBatch(*ids([20]))
+    years = torch.tensor([2026, 2021, 2030])
+    plain = model.read(asked, bank, k=1)
+    newest = model.read(asked, bank, k=1, times=lambda rows: years[rows])
+    assert (plain.rows.tolist(), newest.rows.tolist()) == ([[1]], [[0]])
+    assert plain.prefix is not None
+    assert newest.prefix is not None
+    with torch.no_grad():
+        question, mask = ids([5, 6])
+        seen = model.answer_logits(newest.prefix(), question, mask)
+        expected = model.answer_logits(model.reader(codes[:1]), question, mask)
+    assert torch.allclose(seen, expected, atol=1e-4)
 
 
 # --- reading ---------------------------------------------------------------------------------------
@@ -247,6 +279,19 @@ def test_a_passage_that_foretells_the_question_comes_first() -> None:
         assert reading.rows[0].tolist() == [*torch.tensor([1, 0])[order].tolist(), 2]
         assert torch.allclose(reading.scores[0, :2], expected[order], atol=1e-3)
         assert reading.scores[0, 2] <= reading.scores[0, 1]
+
+
+def test_without_foresight_passages_stay_as_they_were_found() -> None:
+    model = build(reading={"candidates": 2, "foresight": 0.0}).eval()
+    rarities(model, t20=5.0)
+    codes = torch.tensor([[20, 30, 31, 32, 33], [20, 25, 26, 27, 28]])
+    bank, asked = TensorBank(codes[..., None]), TokenBatch(*ids([20]))
+    found = model.read(asked, bank, k=2)
+    for prompt in ([7, 10, 11], [7, 14, 15]):
+        with torch.no_grad():
+            reading = model.read(asked, bank, k=2, prompts=TokenBatch(*ids(prompt)))
+        assert torch.equal(reading.rows, found.rows)
+        assert torch.allclose(reading.scores, found.scores)
 
 
 def test_losses_of_tokens_are_those_of_the_logits_wherever_rows_are_padded(backbone: str) -> None:

@@ -1,4 +1,4 @@
-"""The adapter that ships: it must answer from memory, be small, and be what its own script makes."""
+"""The adapter `news`: it must answer from memory, be small, and be what its own script makes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mbc_cli.model.adapter import load_adapter, read_description
 from mbc_cli.model.llm.architectures import model_config
 
 ROOT = Path(mbc_cli.__file__).parent.parent
-DEFAULT = Path(mbc_cli.__file__).parent / "default_adapters" / "news"
+NEWS = Path(mbc_cli.__file__).parent / "default_adapters" / "news"
 
 
 def run(*command: str, stdin: str = "") -> str:
@@ -39,6 +39,8 @@ def test_the_demo_answers_most_questions_with_the_bank_and_none_without() -> Non
             "-m",
             "mbc_cli",
             "demo",
+            "--adapter",
+            "news",
             "--documents",
             "150",
             "--questions",
@@ -59,7 +61,7 @@ def test_the_demo_answers_most_questions_with_the_bank_and_none_without() -> Non
 
 @pytest.mark.slow
 def test_the_demo_as_text_shows_a_number_under_every_heading() -> None:
-    lines = run("-m", "mbc_cli", "demo", "--documents", "60", "--questions", "10").splitlines()
+    lines = run("-m", "mbc_cli", "demo", "-a", "news", "--documents", "60", "--questions", "10").splitlines()
     heading = next(n for n, line in enumerate(lines) if line.startswith("answered right"))
     assert lines[heading].split("  ")[0] == "answered right"
     assert lines[heading].split()[2:] == ["questions", "of", "percent"]
@@ -68,10 +70,11 @@ def test_the_demo_as_text_shows_a_number_under_every_heading() -> None:
 
 
 @pytest.mark.slow
-def test_a_corpus_is_encoded_and_asked_with_the_default_adapter_and_names_its_sources(tmp_path: Path) -> None:
+def test_a_corpus_is_encoded_and_asked_with_the_adapter_news_and_names_its_sources(tmp_path: Path) -> None:
     store = str(tmp_path / "news.store")
     documents = [json.loads(line) for line in (ROOT / "examples" / "news.jsonl").read_text().splitlines()]
-    run("-m", "mbc_cli", "encode", str(ROOT / "examples" / "news.jsonl"), "--store", store)
+    corpus = str(ROOT / "examples" / "news.jsonl")
+    run("-m", "mbc_cli", "encode", corpus, "--store", store, "--adapter", "news")
     output = run(
         "-m",
         "mbc_cli",
@@ -90,21 +93,21 @@ def test_a_corpus_is_encoded_and_asked_with_the_default_adapter_and_names_its_so
 
 
 def test_it_is_small_and_loads_to_the_fingerprint_it_states() -> None:
-    size = sum(file.stat().st_size for file in DEFAULT.rglob("*") if file.is_file())
+    size = sum(file.stat().st_size for file in NEWS.rglob("*") if file.is_file())
     assert size < 30e6
-    assert load_adapter(DEFAULT).model.fingerprint() == read_description(DEFAULT)["fingerprint"]
+    assert load_adapter(NEWS).model.fingerprint() == read_description(NEWS)["fingerprint"]
 
 
 @pytest.mark.slow
 def test_the_script_that_made_it_runs_from_nothing_to_a_bundle_that_answers(tmp_path: Path) -> None:
-    script = str(ROOT / "examples" / "train_default_adapter.py")
+    script = str(ROOT / "examples" / "train_news_adapter.py")
     sizes = ["--lm-steps", "2", "--lm-documents", "160", "--documents", "80", "--max-steps", "3"]
     output = run(script, str(tmp_path), *sizes)
     assert "3 steps" in output
     bundle = tmp_path / "bundle"
     description = read_description(bundle)
     assert description["model"].base_model == "./base"
-    assert architecture(bundle / "base") == architecture(DEFAULT / "base")
+    assert architecture(bundle / "base") == architecture(NEWS / "base")
     loaded = load_adapter(bundle)
     assert loaded.model.has_codebooks
     assert "What it cannot do" in (bundle / "README.md").read_text()

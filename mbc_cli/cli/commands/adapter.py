@@ -31,7 +31,7 @@ app.command()(verify)
 def info(
     adapter: Annotated[
         str,
-        typer.Argument(metavar="ADAPTER|PRESET", help="A folder, a hub id, 'default', or a preset's name."),
+        typer.Argument(metavar="ADAPTER|PRESET", help="A folder, a hub id, 'default', 'news', or a preset."),
     ] = "default",
     json: Json = False,
 ) -> None:
@@ -165,10 +165,10 @@ def calibrate(
       mbc adapter calibrate ./news-adapter --dataset squad --documents dev-v1.1.json --threshold 0.8
     """
     from mbc_cli.corpus.datasets import load_dataset
-    from mbc_cli.inference.adapters import load_on, resolve_adapter
+    from mbc_cli.inference.adapters import BUNDLED_ADAPTERS, load_on, resolve_adapter
 
     location = resolve_adapter(adapter)
-    if adapter != "default" and location.name != str(location.directory):
+    if adapter not in BUNDLED_ADAPTERS and location.name != str(location.directory):
         raise AdapterError(
             f"{adapter!r} lies on the hub: a calibration of the downloaded copy would be lost",
             "copy it to a folder (hf download --local-dir) and calibrate that",
@@ -195,7 +195,7 @@ def calibrate(
         raise AdapterError(
             f"{adapter!r} has no scores to calibrate: method is {model.method!r} and "
             f"quantizer.kind {model.quantizer.kind!r}",
-            "only adapters with method select and a quantiser can tell what is not in memory",
+            "only adapters that select among codes (select, telegram) can tell what is not in memory",
         )
     loaded = load_on(location, device, base_model=base_model)
     found = run(
@@ -287,7 +287,7 @@ def import_reference(
 
 def _described(adapter: str) -> tuple[MemoryConfig, str, dict[str, Any], Calibration | None]:
     """The configuration of an adapter or preset, where its LLM is, its names, and its calibration."""
-    from mbc_cli.inference.adapters import resolve_adapter
+    from mbc_cli.inference.adapters import BUNDLED_ADAPTERS, resolve_adapter
     from mbc_cli.model.adapter import base_of, read_description
     from mbc_cli.presets import load_preset, preset_names
 
@@ -298,7 +298,7 @@ def _described(adapter: str) -> tuple[MemoryConfig, str, dict[str, Any], Calibra
     try:
         location = resolve_adapter(adapter)
     except MbcError:
-        if "/" in adapter or adapter == "default":
+        if "/" in adapter or adapter in BUNDLED_ADAPTERS:
             raise
         raise AdapterError(f"{adapter!r} is no adapter and no preset", nearest_hint(adapter, names)) from None
     described = read_description(location.directory)

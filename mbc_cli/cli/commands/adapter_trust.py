@@ -31,7 +31,7 @@ def trust(
     """Let stores name an adapter: a store's own suggestion is loaded only from places that are trusted.
 
     An adapter is also trusted once you have named it with --adapter and it could be loaded, or have made it
-    with mbc adapt or import-reference. The bundled one always is. Trust is kept in MBC_CONFIG_HOME, by
+    with mbc adapt or import-reference. The bundled ones always are. Trust is kept in MBC_CONFIG_HOME, by
     default the folder mbc in your configuration folder; no adapter can run code, trusted or not.
 
     Examples:
@@ -64,7 +64,9 @@ def trust(
 def verify(
     adapter: Annotated[
         str,
-        typer.Argument(metavar="ADAPTER", help="A folder, a hub id or 'default'.", autocompletion=adapters),
+        typer.Argument(
+            metavar="ADAPTER", help="A folder, a hub id, 'default' or 'news'.", autocompletion=adapters
+        ),
     ] = "default",
     json: Json = False,
 ) -> None:
@@ -98,13 +100,13 @@ def verify(
 
 
 def _add(place: str, json: bool) -> None:
-    from mbc_cli.inference.adapters import DEFAULT_ADAPTER, resolve_adapter
+    from mbc_cli.inference.adapters import BUNDLED_ADAPTERS, resolve_adapter
     from mbc_cli.inference.trust import trust_adapter
     from mbc_cli.model.adapter import read_description
 
     location = resolve_adapter(place)
-    if location.name == DEFAULT_ADAPTER:
-        raise AdapterError("the bundled adapter is trusted always")
+    if location.name in BUNDLED_ADAPTERS:
+        raise AdapterError("the bundled adapters are trusted always")
     fingerprint = read_description(location.directory)["fingerprint"]
     trust_adapter(location.name, fingerprint)
     if json:

@@ -10,7 +10,7 @@ import typer
 
 from mbc_cli.cli import output
 from mbc_cli.cli.bad_input_report import counted_bad_inputs, exit_if_skipped
-from mbc_cli.cli.memory_options import At, Since, Until, WhereOption
+from mbc_cli.cli.memory_options import At, PreferNewer, Since, Until, WhereOption
 from mbc_cli.cli.options import (
     DEFAULT_STORE,
     Adapter,
@@ -65,6 +65,7 @@ def query(
     until: Until = None,
     where: WhereOption = None,
     at: At = None,
+    prefer_newer: PreferNewer = False,
     stream: Annotated[
         bool | None,
         typer.Option(
@@ -89,7 +90,7 @@ def query(
     cannot be asked leaves an empty line. With --json answers are JSONL with their sources. Questions from a
     pipe are answered as they arrive.
 
-    What is not in memory the bundled adapter answers with "not in memory" (null in JSON), others with the
+    What is not in memory the bundled adapters answer with "not in memory" (null in JSON), others with the
     LLM, untouched, and a word on stderr. With --require-memory the answer is empty and the exit code 4, also
     if only one of many is concerned. Adapters that select passages tell it by the best one's score, once
     calibrated; others only that nothing may be read.
@@ -108,7 +109,7 @@ def query(
 
     if stream and json:
         raise UsageError("--stream shows text and --json writes JSON", "leave one of them out")
-    choice = _Choice(top_k, since, until, where, threshold, require_memory, fallback)
+    choice = _Choice(top_k, since, until, where, threshold, require_memory, fallback, prefer_newer)
     bad = counted_bad_inputs(on_error)
     batches = batches_of(questions, batch_size, bad, format=format, delimiter=delimiter, null=null)
     # Wrong conditions, times and paths are told before torch is imported, which takes seconds.
@@ -119,9 +120,9 @@ def query(
         from mbc_cli.memory import Memory
 
     memory = Memory.open(opened, adapter, device=device, quantize=quantize, base_model=base_model)
-    if memory.adapter_name == "default":
+    if memory.adapter_name == "news":
         output.note(
-            "answering with the bundled default adapter (mbc adapter info default says what it can do)"
+            "answering with the adapter news, which reads little but invented news (mbc adapter info news)"
         )
     if sources and not memory.selects:
         output.warn("this adapter reads the whole bank at once, so its answers name no sources")
@@ -155,6 +156,7 @@ class _Choice:
     threshold: float | None
     require_memory: bool
     fallback: bool | None
+    prefer_newer: bool
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from mbc_cli.cli import output
 from mbc_cli.cli.bad_input_report import counted_bad_inputs, exit_if_skipped
-from mbc_cli.cli.memory_options import At, Since, Until, WhereOption
+from mbc_cli.cli.memory_options import At, PreferNewer, Since, Until, WhereOption
 from mbc_cli.cli.options import (
     DEFAULT_STORE,
     Adapter,
@@ -34,6 +34,7 @@ def search(
     until: Until = None,
     where: WhereOption = None,
     at: At = None,
+    prefer_newer: PreferNewer = False,
     null: Null = False,
     batch_size: BatchSize = 16,
     on_error: OnError = "skip",
@@ -73,7 +74,15 @@ def search(
     memory = Memory.open(opened, adapter, device=device, quantize=quantize, base_model=base_model)
 
     def found(texts: list[str]) -> list[tuple[Source, ...]]:
-        return memory.search(texts, top_k=top_k, since=since, until=until, where=where, batch_size=batch_size)
+        return memory.search(
+            texts,
+            top_k=top_k,
+            since=since,
+            until=until,
+            where=where,
+            prefer_newer=prefer_newer,
+            batch_size=batch_size,
+        )
 
     single = len(questions) == 1 and questions != ["-"]
     for batch in batches:

@@ -157,5 +157,6 @@ def _fetch(base: KnownBase, folder: Path, convert: Convert) -> None:
     raise ModelError(
         f"the LLM {base.name} could not be fetched: {'; '.join(failures)}",
         f"connect to the network once, or copy the folder from a machine that has it to {folder}; "
-        "any other LLM of a supported architecture can be named as --base-model FOLDER",
+        "any other LLM of a supported architecture can be named as --base-model FOLDER, and "
+        "--adapter news needs no LLM but its own",
     )

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int, Num
 from torch import Tensor
 
-from mbc_cli.model.bank import Bank, Reading, best_passages
+from mbc_cli.model.bank import COMPARED_BY_TIME, Bank, Reading, Times, best_passages, newest_first
 from mbc_cli.model.batches import TokenBatch, TrainingBatch, TrainingLoss
 from mbc_cli.model.code_space import ProjectedCodeSpace
 from mbc_cli.model.config import SelectConfig
@@ -105,13 +105,22 @@ class SelectMemoryModel(QuantizedMemoryModel):
         return self.reader(question.tokens, decoded, log_weights)
 
     def read(
-        self, questions: TokenBatch, bank: Bank, k: int | None = None, prompts: TokenBatch | None = None
+        self,
+        questions: TokenBatch,
+        bank: Bank,
+        k: int | None = None,
+        prompts: TokenBatch | None = None,
+        times: Times | None = None,
     ) -> Reading:
         """The ``k`` best passages of each question; of equal scores the higher row comes first."""
         question = self.encode_questions(questions.input_ids, questions.attention_mask)
         scored = ((rows, self.score(question, passages)) for rows, passages in bank.chunks())
         top_k = k or self.config.selection.top_k
-        scores, rows = best_passages(scored, top_k, questions=len(questions.input_ids), device=self.device)
+        wanted = top_k if times is None else max(top_k, COMPARED_BY_TIME)
+        scores, rows = best_passages(scored, wanted, questions=len(questions.input_ids), device=self.device)
+        if times is not None:
+            _, rows = newest_first(scores, rows, times)
+        scores, rows = scores[:, :top_k], rows[:, :top_k]
         found = rows.shape[1]
         return Reading(
             rows=rows,

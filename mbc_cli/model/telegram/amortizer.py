@@ -30,13 +30,21 @@ class TelegramAmortizer(nn.Module):
     rarity: Tensor
 
     def __init__(
-        self, embeddings: RawEmbeddings, trunk: BackboneTrunk, *, slots: int, kept: float, vocabulary: int
+        self,
+        embeddings: RawEmbeddings,
+        trunk: BackboneTrunk,
+        *,
+        slots: int,
+        kept: float,
+        vocabulary: int,
+        added_rarity: float = 0.0,
     ) -> None:
         super().__init__()
         self.embeddings = embeddings
         self.trunk = trunk
         self.slots = slots
         self.kept = kept
+        self.added_rarity = added_rarity
         self.empty = vocabulary
         width = embeddings.mean.shape[0]
         self.score = nn.Linear(width, 1)
@@ -57,7 +65,9 @@ class TelegramAmortizer(nn.Module):
     def forward(self, input_ids: Int[Tensor, "B S"], attention_mask: Int[Tensor, "B S"]) -> TelegramOutput:
         """Ids and mask (B, S), padded on the right -> what is kept of them."""
         states = self.trunk(input_ids, attention_mask, "document")
-        salience = self.score(states)[..., 0] + self.rarity_weight * (self.rarity[input_ids] - 5)
+        # Trained on answers above all, salience gives up words that only finding needs; in use they weigh in.
+        rarity_weight = self.rarity_weight + (0.0 if self.training else self.added_rarity)
+        salience = self.score(states)[..., 0] + rarity_weight * (self.rarity[input_ids] - 5)
         lengths = attention_mask.sum(1)
         wanted = (self.kept * lengths).ceil().long().clamp(1, self.slots)
         return TelegramOutput(self.keep(input_ids, attention_mask, salience, wanted), salience)

@@ -39,6 +39,7 @@ def build_telegram_model(
             trunk,
             slots=config.context_vectors,
             kept=config.quantizer.kept,
+            added_rarity=config.quantizer.added_rarity,
             vocabulary=vocabulary.size,
         ),
         selection=TokenInteraction(embeddings, config.selection.dimension, vocabulary.size),

@@ -14,7 +14,15 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
-from mbc_cli.model.bank import Bank, EncodedPassages, Reading, best_passages
+from mbc_cli.model.bank import (
+    COMPARED_BY_TIME,
+    Bank,
+    EncodedPassages,
+    Reading,
+    Times,
+    best_passages,
+    newest_first,
+)
 from mbc_cli.model.batches import TokenBatch, TrainingBatch, TrainingLoss
 from mbc_cli.model.config import TelegramConfig
 from mbc_cli.model.llm.backbone import Backbone
@@ -86,7 +94,12 @@ class TelegramMemoryModel(MemoryModel):
         )
 
     def read(
-        self, questions: TokenBatch, bank: Bank, k: int | None = None, prompts: TokenBatch | None = None
+        self,
+        questions: TokenBatch,
+        bank: Bank,
+        k: int | None = None,
+        prompts: TokenBatch | None = None,
+        times: Times | None = None,
     ) -> Reading:
         """The ``k`` best passages; with ``prompts`` the first ones found are read and ranked once more."""
         query = self.encode_questions(questions)
@@ -94,7 +107,10 @@ class TelegramMemoryModel(MemoryModel):
         top_k = k or self.config.selection.top_k
         candidates = self.config.reading.candidates if prompts is not None else 0
         scores, rows = best_passages(
-            scored, max(top_k, candidates), questions=len(questions.input_ids), device=self.device
+            scored,
+            max(top_k, candidates, 0 if times is None else COMPARED_BY_TIME),
+            questions=len(questions.input_ids),
+            device=self.device,
         )
         if not rows.shape[1]:
             return Reading(rows, scores, 0, None)
@@ -105,6 +121,9 @@ class TelegramMemoryModel(MemoryModel):
             assert prompts is not None
             scores, order = self._ranked_again(scores, places[:, :candidates], prompts, passages())
             rows, places = rows.gather(1, order), places.gather(1, order)
+        if times is not None:
+            order, rows = newest_first(scores, rows, times)
+            places = places.gather(1, order)
         scores, rows, places = scores[:, :top_k], rows[:, :top_k], places[:, :top_k]
         weights = scores.log_softmax(1) if rows.shape[1] > 1 else None
         return Reading(
@@ -120,13 +139,15 @@ class TelegramMemoryModel(MemoryModel):
         """Scores (B, n), best first, and their order, once the LLM has read the first c of n passages found.
 
         A passage gains what it tells of the question beforehand, log p(question | passage) - log p(question),
-        as in query likelihood (Ponte and Croft 1998). Those not read stay behind those read.
+        as in query likelihood (Ponte and Croft 1998), times ``reading.foresight``. Those not read stay behind
+        those read.
         ``candidates`` (B, c) are places among ``passages``.
         """
         alone = self._surprise(None, prompts)
         told = [alone - self._surprise(passages.side_by_side(one[:, None]), prompts) for one in candidates.T]
         count = candidates.shape[1]
-        judged, rest = scores[:, :count] + torch.stack(told, dim=1), scores[:, count:]
+        gained = self.config.reading.foresight * torch.stack(told, dim=1)
+        judged, rest = scores[:, :count] + gained, scores[:, count:]
         judged, order = judged.sort(dim=1, descending=True, stable=True)
         if rest.shape[1]:
             rest = rest + (judged[:, -1:] - rest[:, :1]).clamp_max(0)

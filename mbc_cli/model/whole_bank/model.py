@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mbc_cli.model.bank import Bank, Reading
+from mbc_cli.model.bank import Bank, Reading, Times
 from mbc_cli.model.batches import TokenBatch, TrainingBatch, TrainingLoss
 from mbc_cli.model.code_space import IdentityCodeSpace, ProjectedCodeSpace
 from mbc_cli.model.config import WholeBankConfig
@@ -55,7 +55,12 @@ class WholeBankMemoryModel(QuantizedMemoryModel):
         return self.question_encoder(input_ids, attention_mask)
 
     def read(
-        self, questions: TokenBatch, bank: Bank, k: int | None = None, prompts: TokenBatch | None = None
+        self,
+        questions: TokenBatch,
+        bank: Bank,
+        k: int | None = None,
+        prompts: TokenBatch | None = None,
+        times: Times | None = None,
     ) -> Reading:
         """What questions find in all of ``bank``. Raises ValueError if ``k`` is given: nothing is ranked."""
         if k is not None:
