@@ -1,7 +1,7 @@
 """Make the default adapter: train a memory for SmolLM2-135M-Instruct on real text, calibrate it, bundle it.
 
     python examples/make_real_text.py --fairytaleqa DIR --xquad FILE --wikipedia FILE text/
-    python examples/train_default_adapter.py text/ work/             # about an hour on two cores
+    python examples/train_default_adapter.py text/ work/             # seventy minutes on two cores
     python examples/train_default_adapter.py text/ work/ --install   # ... and put it into the package
 
 Resumable: an interrupted training goes on from its last checkpoint, a finished one is only bundled.

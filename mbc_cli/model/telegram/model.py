@@ -143,10 +143,15 @@ class TelegramMemoryModel(MemoryModel):
         those read.
         ``candidates`` (B, c) are places among ``passages``.
         """
-        alone = self._surprise(None, prompts)
-        told = [alone - self._surprise(passages.side_by_side(one[:, None]), prompts) for one in candidates.T]
         count = candidates.shape[1]
-        gained = self.config.reading.foresight * torch.stack(told, dim=1)
+        # All candidates in one pass: for few questions a pass costs what reading the LLM's weights costs.
+        each = TokenBatch(
+            prompts.input_ids.repeat_interleave(count, dim=0),
+            prompts.attention_mask.repeat_interleave(count, dim=0),
+        )
+        told = self._surprise(passages.side_by_side(candidates.reshape(-1, 1)), each)
+        told = self._surprise(None, prompts)[:, None] - told.view(-1, count)
+        gained = self.config.reading.foresight * told
         judged, rest = scores[:, :count] + gained, scores[:, count:]
         judged, order = judged.sort(dim=1, descending=True, stable=True)
         if rest.shape[1]:
