@@ -105,9 +105,7 @@ class VocabularyConfig(FrozenConfig):
     kept: float = Field(
         0.5, gt=0, le=1, description="Fraction of a passage's tokens that are kept, at most context_vectors."
     )
-    added_rarity: float = Field(
-        0.0, ge=0, description="How much more a token's rarity counts in use than training has it count."
-    )
+    added_rarity: float = Field(0.0, ge=0, description="How much more rarity counts than training has it.")
 
 
 # Parts of all methods.
@@ -356,9 +354,7 @@ class TelegramReadingConfig(FrozenConfig):
         description="Of the passages found first, those ranked again by how well the LLM, having read each, "
         "foresees the question; 0 for none.",
     )
-    foresight: float = Field(
-        1.0, ge=0, description="Weight of that, in nats, beside the score by which they were found."
-    )
+    foresight: float = Field(1.0, ge=0, description="Weight of that beside the score that found them.")
 
 
 class TelegramLossConfig(SelectLossConfig):
