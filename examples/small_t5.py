@@ -12,31 +12,23 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, processors
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-    T5Config,
-    T5Model,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerFast, T5Config, T5Model
 
-from mbc_cli.model.llm.base_models import fetched_folder, known_base
+from mbc_cli.model.llm.pretrained import load_config, load_language_model, load_tokenizer
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("base_model", help="a folder, or a LLM that `mbc base list` names and has fetched")
+    parser.add_argument("base_model", help="as in a preset: a folder, a hub id, or a name of `mbc base list`")
     parser.add_argument("output", type=Path)
     parser.add_argument("--layers", type=int, default=2)
     arguments = parser.parse_args()
-    name = arguments.base_model
-    folder = fetched_folder(name) if known_base(name) else Path(name)
-    language_model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    config = load_config(arguments.base_model)
+    language_model = load_language_model(arguments.base_model, config, dtype=torch.float32)
+    tokenizer = load_tokenizer(arguments.base_model)
     torch.manual_seed(0)
+    heads = language_model.config.num_attention_heads
     for kind in ("document-t5", "question-t5"):
-        heads = language_model.config.num_attention_heads
         save_t5(arguments.output / kind, tokenizer, language_model, heads=heads, layers=arguments.layers)
 
 

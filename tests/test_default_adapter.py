@@ -17,7 +17,6 @@ from mbc_cli.model.adapter import read_description
 from mbc_cli.model.adapter_verification import verify_adapter
 
 PARAGRAPHS = Path(__file__).parent / "data" / "paragraphs"
-EXAMPLES = Path(__file__).parents[1] / "examples"
 ELSEWHERE = [
     "Who won the chess tournament in Reykjavik?",
     "How many passengers were on the airship to Lisbon?",

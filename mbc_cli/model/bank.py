@@ -105,17 +105,14 @@ def best_passages(
     return scores, rows
 
 
-def newest_first(
-    scores: Float[Tensor, "B n"], rows: Int[Tensor, "B n"], times: Times
-) -> tuple[Int[Tensor, "B n"], Int[Tensor, "B n"]]:
-    """Order and rows (B, n) int64 once those about as good as the best are sorted by time, newest first.
+def newest_first(scores: Float[Tensor, "B n"], rows: Int[Tensor, "B n"], times: Times) -> Int[Tensor, "B n"]:
+    """The order (B, n) int64 in which those about as good as the best are sorted by time, newest first.
 
     ``scores`` and ``rows`` (B, n) come best first. The newest takes the place, and the score, of the best.
     """
     near = scores >= scores[:, :1] - NEAR_EQUAL
     key = torch.where(near, times(rows), torch.iinfo(torch.int64).min)
-    order = key.argsort(dim=1, descending=True, stable=True)
-    return order, rows.gather(1, order)
+    return key.argsort(dim=1, descending=True, stable=True)
 
 
 def _best(scores: Tensor, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -119,7 +119,7 @@ class SelectMemoryModel(QuantizedMemoryModel):
         wanted = top_k if times is None else max(top_k, COMPARED_BY_TIME)
         scores, rows = best_passages(scored, wanted, questions=len(questions.input_ids), device=self.device)
         if times is not None:
-            _, rows = newest_first(scores, rows, times)
+            rows = rows.gather(1, newest_first(scores, rows, times))
         scores, rows = scores[:, :top_k], rows[:, :top_k]
         found = rows.shape[1]
         return Reading(

@@ -122,8 +122,8 @@ class TelegramMemoryModel(MemoryModel):
             scores, order = self._ranked_again(scores, places[:, :candidates], prompts, passages())
             rows, places = rows.gather(1, order), places.gather(1, order)
         if times is not None:
-            order, rows = newest_first(scores, rows, times)
-            places = places.gather(1, order)
+            order = newest_first(scores, rows, times)
+            rows, places = rows.gather(1, order), places.gather(1, order)
         scores, rows, places = scores[:, :top_k], rows[:, :top_k], places[:, :top_k]
         weights = scores.log_softmax(1) if rows.shape[1] > 1 else None
         return Reading(
