@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mbc_cli.evaluation.method import MethodBytes
 from mbc_cli.evaluation.vector_memory import AnyMemory, VectorMemory
 
 
@@ -48,3 +49,13 @@ def bank_bytes(memory: AnyMemory) -> BankBytes:
         stored=on_disk / info.documents,
         float32=passages * info.slots * memory.context_width * 4,
     )
+
+
+def memory_bytes(memory: AnyMemory) -> MethodBytes:
+    """What ``memory`` keeps, in total: the arrays of its store's newest snapshot, or its vectors."""
+    if isinstance(memory, VectorMemory):
+        return MethodBytes({"vectors": memory.float32_bytes})
+    info = memory.store.info()
+    others = {name: size for name, size in info.array_bytes.items() if name != "passages/codes"}
+    growing = {"codes": float(info.code_bytes), "ids and index": float(sum(others.values()))}
+    return MethodBytes(growing, {}, {"codes, entropy": info.passages * abs(info.code_entropy_bits) / 8})

@@ -1,0 +1,1 @@
+"""Ways to question methods: each protocol shows something else about them."""
