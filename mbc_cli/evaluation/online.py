@@ -93,6 +93,7 @@ def online(method: Method, stream: Stream, *, batch_size: int = 16) -> Iterator[
             encoded = time.perf_counter()
             replies = method.reply(asked, batch_size=batch_size)
             answered = time.perf_counter()
+        replies = method.explain(asked, replies, batch_size=batch_size)
         yield Stage(
             documents=size,
             arrived=len(arrived),

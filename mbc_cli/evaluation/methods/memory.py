@@ -7,17 +7,18 @@ quantising costs. An adapter without quantiser is evaluated as ``memory`` from s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from mbc_cli.corpus.documents import Document, Question
 from mbc_cli.evaluation.abstention import relevances_elsewhere
 from mbc_cli.evaluation.bank_bytes import memory_bytes
-from mbc_cli.evaluation.method import RANKED, MethodBytes, Reply, Setting
+from mbc_cli.evaluation.method import RANKED, Method, MethodBytes, Reply, Setting
 from mbc_cli.evaluation.vector_memory import AnyMemory, VectorMemory
-from mbc_cli.inference.answer import Answer, Source
+from mbc_cli.inference.answer import Source
 from mbc_cli.memory import Memory
 
 
-class MemoryMethod:
+class MemoryMethod(Method):
     """Answers from the memory, reading always; what its threshold says is noted beside it."""
 
     name = "memory"
@@ -38,23 +39,29 @@ class MemoryMethod:
     def reply(self, questions: Sequence[Question], *, batch_size: int) -> list[Reply]:
         texts = [question.question for question in questions]
         answers = self.memory.answer(texts, threshold=0, batch_size=batch_size)
-        ranked: list[tuple[str, ...] | None] = [None] * len(questions)
-        elsewhere: list[float | None] = [None] * len(questions)
-        if self.memory.selects and questions:
-            found = self.memory.search(texts, top_k=RANKED, batch_size=batch_size)
-            ranked = [in_order(answer, sources) for answer, sources in zip(answers, found, strict=True)]
-            if isinstance(self.memory, Memory) and self.memory.calibration is not None:
-                elsewhere = relevances_elsewhere(self.memory, questions, batch_size)
         return [
             Reply(
                 answer=answer.text,
                 sources=tuple(source.document_id for source in answer.sources),
-                ranked=order,
                 relevance=answer.relevance,
-                relevance_elsewhere=other,
                 confidence=answer.confidence,
             )
-            for answer, order, other in zip(answers, ranked, elsewhere, strict=True)
+            for answer in answers
+        ]
+
+    def explain(
+        self, questions: Sequence[Question], replies: Sequence[Reply], *, batch_size: int
+    ) -> list[Reply]:
+        if not self.memory.selects:
+            return list(replies)
+        texts = [question.question for question in questions]
+        found = self.memory.search(texts, top_k=RANKED, batch_size=batch_size)
+        elsewhere: list[float | None] = [None] * len(questions)
+        if isinstance(self.memory, Memory):
+            elsewhere = relevances_elsewhere(self.memory, questions, batch_size)
+        return [
+            replace(reply, ranked=in_order(reply.sources, sources), relevance_elsewhere=relevance)
+            for reply, sources, relevance in zip(replies, found, elsewhere, strict=True)
         ]
 
     def bytes(self) -> MethodBytes:
@@ -72,7 +79,6 @@ class VectorsMethod(MemoryMethod):
         return cls(VectorMemory(memory.model, memory.tokenizers, adapter_name=memory.adapter_name))
 
 
-def in_order(answer: Answer, found: Sequence[Source]) -> tuple[str, ...]:
+def in_order(read: Sequence[str], found: Sequence[Source]) -> tuple[str, ...]:
     """The documents that were read, then the others that were found: each once, best first."""
-    names = [source.document_id for source in (*answer.sources, *found)]
-    return tuple(dict.fromkeys(names))[:RANKED]
+    return tuple(dict.fromkeys([*read, *(source.document_id for source in found)]))[:RANKED]

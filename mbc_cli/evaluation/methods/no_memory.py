@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mbc_cli.corpus.documents import Document, Question
-from mbc_cli.evaluation.method import MethodBytes, Reply, Setting
+from mbc_cli.evaluation.method import Method, MethodBytes, Reply, Setting
 from mbc_cli.evaluation.vector_memory import AnyMemory
 
 
-class NoMemory:
+class NoMemory(Method):
     """The untouched LLM. What it answers does not depend on the stream, so each question is asked once."""
 
     name = "none"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mbc_cli.errors import UsageError, nearest_hint
@@ -13,11 +13,15 @@ from mbc_cli.evaluation.methods.no_memory import NoMemory
 
 @dataclass(frozen=True, slots=True)
 class MethodKind:
-    """A method that can be made; ``what`` is one line on it."""
+    """A method that can be made.
+
+    ``what`` is one line on it. ``grid`` are the settings that tuning chooses among, its own first.
+    """
 
     label: str
     what: str
     make: Callable[[Setting], Method]
+    grid: Sequence[Mapping[str, object]] = ({},)
 
 
 METHODS: Mapping[str, MethodKind] = {

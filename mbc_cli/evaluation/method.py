@@ -75,8 +75,16 @@ class Method(Protocol):
         """Take in the next documents of the stream."""
 
     def reply(self, questions: Sequence[Question], *, batch_size: int) -> list[Reply]:
-        """Answer ``questions``, in order, with what has been taken in. Accepted answers are never read by it,
-        but to see whether they stand in what was read."""
+        """Answer ``questions``, in order, with what has been taken in; their accepted answers are not read.
+
+        This is what is timed.
+        """
+
+    def explain(
+        self, questions: Sequence[Question], replies: Sequence[Reply], *, batch_size: int
+    ) -> list[Reply]:
+        """The replies with what only an evaluation asks for, such as the ranking behind each."""
+        return list(replies)
 
     def bytes(self) -> MethodBytes:
         """What the method keeps now."""
