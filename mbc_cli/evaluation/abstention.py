@@ -16,7 +16,7 @@ from mbc_cli.memory import Memory
 def relevances_elsewhere(
     memory: Memory, questions: Sequence[Question], batch_size: int
 ) -> list[float | None]:
-    """The relevance of the best passage of all documents but those each question names; 0 where there is none.
+    """The relevance of the best passage of all documents but those a question names; 0 where there is none.
 
     None for questions that name no documents, and for all where the adapter is not calibrated.
     """

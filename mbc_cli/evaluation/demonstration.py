@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import zstandard
 
 from mbc_cli.corpus.documents import Document, Question
-from mbc_cli.evaluation.protocol import Evaluation, evaluate
+from mbc_cli.evaluation.methods.memory import MemoryMethod
+from mbc_cli.evaluation.methods.no_memory import NoMemory
+from mbc_cli.evaluation.online import Stage, Stream, online
 from mbc_cli.memory import Memory
 from mbc_cli.news.generator import Templates, generate_news
 
@@ -23,11 +25,13 @@ ABSENT_QUESTIONS = 100
 class Demonstration:
     """What the demo shows. Sizes are bytes of the whole bank or text; the vectors are in float32.
 
-    ``recognised`` of ``absent_questions`` about news that was not encoded were seen to be about nothing in
-    memory; None where the adapter is not calibrated.
+    ``remembered`` is the memory's stage, ``without`` that of the LLM alone. ``recognised`` of
+    ``absent_questions`` about news that was not encoded were seen to be about nothing in memory; None where
+    the adapter is not calibrated.
     """
 
-    evaluation: Evaluation
+    remembered: Stage
+    without: Stage
     absent_questions: int
     recognised: int | None
     text_bytes: int
@@ -53,21 +57,22 @@ def demonstrate(
     if memory.document_count:
         raise ValueError(f"the demo needs an empty memory; this one holds {memory.document_count} documents")
     corpus, asked = news_questions(documents, questions, seed=seed, templates=templates)
-    result = evaluate(memory, corpus, asked, baselines=["none"])
+    stream = Stream.of(corpus, asked)
+    (remembered,), (without,) = (online(each, stream) for each in (MemoryMethod(memory), NoMemory(memory)))
     absent = _absent_questions(documents, seed=seed, templates=templates)
     replies = memory.answer([question.question for question in absent], require_memory=True)
     text = "\n".join(document.text for document in corpus).encode()
     info = memory.store.info()
-    sizes = result.stages[-1].bytes
     return Demonstration(
-        evaluation=result,
+        remembered=remembered,
+        without=without,
         absent_questions=len(absent),
         recognised=None if memory.calibration is None else sum(reply.abstained for reply in replies),
         text_bytes=len(text),
         zstd_text_bytes=len(zstandard.compress(text, level=19)),
-        vector_bytes=round(sizes.float32 * info.documents),
+        vector_bytes=info.float32_bytes or 0,
         code_bytes=info.code_bytes,
-        store_bytes=round((sizes.stored or 0) * info.documents),
+        store_bytes=info.current_bytes if info.disk_bytes is None else info.disk_bytes,
     )
 
 

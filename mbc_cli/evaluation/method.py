@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from mbc_cli.corpus.documents import Document, Question
-from mbc_cli.evaluation.vector_memory import AnyMemory
+
+if TYPE_CHECKING:  # results are read without torch
+    from mbc_cli.evaluation.vector_memory import AnyMemory
 
 RANKED = 10
 """How many documents a method that selects names for each question, best first."""

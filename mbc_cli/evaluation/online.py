@@ -71,7 +71,7 @@ class Stream:
             if not any(question.answers for question in stream.asked_at(size)):
                 raise InputError(
                     f"no question asks about the first {size} documents alone",
-                    "check that document_ids in the questions are ids of the documents, or use larger bank sizes",
+                    "check that document_ids in the questions are ids of documents, or use larger bank sizes",
                 )
         return stream
 

@@ -22,6 +22,7 @@ RESULTS = "results.json"
 PREDICTIONS = "predictions.jsonl"
 SUMMARY = "summary.csv"
 REPORT = "report.html"
+FILES = (RESULTS, PREDICTIONS, SUMMARY, REPORT)
 
 
 @dataclass(slots=True)

@@ -40,7 +40,8 @@ def demo(
     """
     with output.progress("loading PyTorch"):
         from mbc_cli.evaluation.demonstration import demonstrate
-    from mbc_cli.evaluation.report import as_json
+    from mbc_cli.evaluation.measures import MEASURES
+    from mbc_cli.evaluation.summary import stage_as_json
     from mbc_cli.memory import Memory
 
     with TemporaryDirectory(prefix="mbc-demo-") as directory:
@@ -53,7 +54,7 @@ def demo(
             seed=seed,
             templates="held-out" if held_out else "seen",
         )
-    stage = shown.evaluation.stages[-1]
+    stage = shown.remembered
     sizes = [  # name in JSON, name in the table, bytes
         ("raw_text", "raw text", shown.text_bytes),
         ("text_zstd", "text, zstd", shown.zstd_text_bytes),
@@ -62,22 +63,30 @@ def demo(
         ("store_without_texts", "store without texts", shown.store_bytes),
     ]
     if json:
-        figures = as_json(shown.evaluation)["stages"][-1]
         absent = {"questions": shown.absent_questions, "recognised": shown.recognised}
-        output.write_json(figures | {"absent": absent, "bytes": {name: size for name, _, size in sizes}})
+        output.write_json(
+            {
+                "memory": stage_as_json(stage, seed=seed),
+                "none": stage_as_json(shown.without, seed=seed),
+                "absent": absent,
+                "bytes": {name: size for name, _, size in sizes},
+            }
+        )
         return
-    for prediction in shown.evaluation.predictions[:5]:
-        mark = "right" if prediction.scores.exact_match else f"wrong, it is {prediction.question.answers[0]}"
+    for prediction in stage.predictions[:5]:
+        mark = "right" if prediction.outcome == "right" else f"wrong, it is {prediction.question.answers[0]}"
         output.write(f"Q: {prediction.question.question}")
-        output.write(f"A: {prediction.answer}  ({mark})")
+        output.write(f"A: {prediction.reply.answer}  ({mark})")
+    questions = len(stage.predictions)
+    exact, missed = (MEASURES[name].value for name in ("exact_match", "false_abstentions"))
     output.write_table(
         ["answered right", "questions", "of", "percent"],
         [
-            ["with memory", *_share(stage.scores.exact_match, stage.questions)],
-            ["without memory", *_share(stage.baselines["none"].exact_match, stage.questions)],
+            ["with memory", *_share(exact(stage.predictions) or 0.0, questions)],
+            ["without memory", *_share(exact(shown.without.predictions) or 0.0, questions)],
         ],
     )
-    if shown.recognised is not None and stage.abstention is not None:
+    if shown.recognised is not None:
         output.write_table(
             ["found not to be in memory", "questions", "of", "percent"],
             [
@@ -85,10 +94,7 @@ def demo(
                     "questions about other news",
                     *_share(shown.recognised / shown.absent_questions, shown.absent_questions),
                 ],
-                [
-                    "questions about this news",
-                    *_share(stage.abstention.false_abstention_rate, stage.questions),
-                ],
+                ["questions about this news", *_share(missed(stage.predictions) or 0.0, questions)],
             ],
         )
     output.write_table(
@@ -98,8 +104,8 @@ def demo(
     output.write_table(
         ["time", "milliseconds"],
         [
-            ["per document encoded", round(1000 * stage.encode_seconds_per_document, 2)],
-            ["per question answered", round(1000 * stage.answer_seconds_per_question, 2)],
+            ["per document encoded", round(1000 * stage.encode_seconds / stage.documents, 2)],
+            ["per question answered", round(1000 * stage.answer_seconds / questions, 2)],
         ],
     )
 

@@ -1,10 +1,11 @@
-"""``mbc evaluate``: encode a stream of documents, ask about them, report what was answered right."""
+"""``mbc evaluate``: methods take in a stream of documents, and what they answer about it is compared."""
 
 from __future__ import annotations
 
+import shlex
+import sys
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from enum import StrEnum
-from json import dumps
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +14,19 @@ import typer
 
 from mbc_cli.cli import output, process
 from mbc_cli.cli.bad_input_report import counted_bad_inputs, exit_if_skipped
+from mbc_cli.cli.commands.evaluate_compare import compare
 from mbc_cli.cli.completion import stores
+from mbc_cli.cli.dataset_options import (
+    DatasetName,
+    DatasetSplit,
+    Documents,
+    Order,
+    OrderSeed,
+    Questions,
+    load_named_dataset,
+)
+from mbc_cli.cli.evaluate_options import names, settings_by_name, sizes
+from mbc_cli.cli.help_page import INPUT, OUTPUT
 from mbc_cli.cli.memory_options import Since, Until, WhereOption
 from mbc_cli.cli.options import (
     Adapter,
@@ -28,41 +41,58 @@ from mbc_cli.cli.options import (
     count,
 )
 from mbc_cli.errors import UsageError
-from mbc_cli.files import check_new_file, write_file
+from mbc_cli.files import check_new_file
 
 if TYPE_CHECKING:
+    from mbc_cli.corpus.datasets import QuestionDataset
+    from mbc_cli.corpus.documents import Document, Question
+    from mbc_cli.evaluation.online import Stream
     from mbc_cli.evaluation.vector_memory import AnyMemory
     from mbc_cli.inference.adapters import Loading
 
-
-class Dataset(StrEnum):
-    """Where documents and questions come from."""
-
-    jsonl = "jsonl"
-    squad = "squad"
-    streamingqa = "streamingqa"
-    archivalqa = "archivalqa"
+app = typer.Typer(invoke_without_command=True)
+app.command("compare")(compare)
 
 
-class Baseline(StrEnum):
-    """What to compare with."""
-
-    none = "none"
-    vectors = "vectors"
-
-
+@app.callback()
 def evaluate(
-    dataset: Annotated[
-        Dataset, typer.Option("--dataset", help="squad without --documents is taken from the hub.")
-    ] = Dataset.jsonl,
-    documents: Annotated[
-        str | None, typer.Option("--documents", metavar="FILE", help="The stream, or the dataset's file.")
+    context: typer.Context,
+    dataset: DatasetName = "jsonl",
+    documents: Documents = None,
+    questions: Questions = None,
+    split: DatasetSplit = None,
+    order: Order = "given",
+    limit: Annotated[
+        int | None, count("--limit", "Only the first N documents and their questions.", panel=INPUT)
     ] = None,
-    questions: Annotated[
+    since: Since = None,
+    until: Until = None,
+    where: WhereOption = None,
+    methods: Annotated[
+        str,
+        typer.Option("--methods", "-m", metavar="NAME,...", help="What to compare, in this order."),
+    ] = "none,memory",
+    protocols: Annotated[
+        str, typer.Option("--protocols", metavar="NAME,...", help="Further tests, run after the methods.")
+    ] = "",
+    bank_sizes: Annotated[
+        str, typer.Option("--bank-sizes", metavar="N,...", help="Ask at these numbers of documents too.")
+    ] = "",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME.KEY=VALUE", help="A method's or protocol's own setting. Repeatable."
+        ),
+    ] = None,
+    tune: Annotated[
         str | None,
-        typer.Option("--questions", metavar="FILE", help="Questions with accepted answers (jsonl only)."),
+        typer.Option(
+            "--tune",
+            metavar="SPLIT|SHARE",
+            help="Choose the methods' settings on this split, or this share of the documents.",
+        ),
     ] = None,
-    split: Annotated[str, typer.Option("--split", help="Which part of the hub's.")] = "validation",
+    seed: OrderSeed = 0,
     adapter: Adapter = None,
     store: Annotated[
         str | None,
@@ -74,28 +104,22 @@ def evaluate(
             help="Keep the bank here; by default it is temporary.",
         ),
     ] = None,
-    limit: Annotated[
-        int | None,
-        count("--limit", "Only the first N documents and their questions."),
-    ] = None,
-    since: Since = None,
-    until: Until = None,
-    where: WhereOption = None,
-    bank_sizes: Annotated[
-        str, typer.Option("--bank-sizes", metavar="N,N,...", help="Ask at these numbers of documents too.")
-    ] = "",
-    baseline: Annotated[
-        list[Baseline] | None,
+    folder: Annotated[
+        Path | None,
         typer.Option(
-            "--baseline",
-            help="Compare with the LLM untouched (none) or the bank before quantising (vectors). Repeatable.",
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            help="Write results, predictions and report here.",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
-    predictions: Annotated[
-        Path | None,
-        typer.Option("--predictions", metavar="FILE", help="Write every answer with its scores as JSONL."),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file of --predictions.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --output.", rich_help_panel=OUTPUT)
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace what is in --output.", rich_help_panel=OUTPUT)
+    ] = False,
     format: InputFormat = None,
     delimiter: Delimiter = None,
     on_error: OnError = "skip",
@@ -105,88 +129,145 @@ def evaluate(
     quantize: Quantize = None,
     json: Json = False,
 ) -> None:
-    """Score a memory by the online-adaptation protocol.
+    """Compare a memory with other methods on the same LLM, documents and questions.
 
-    Documents are encoded in their order; --since, --until and --where choose them. Questions are asked once
-    all documents they name are in the bank, and answered greedily through the store on disk. Reported are
-    exact match (strict), the published prefix match and token F1, in percent; with --bank-sizes exact match
-    on the first documents as later ones arrive; recall of the documents that hold the answer; bytes per
-    document, packed, stored and as float32 vectors; milliseconds per document and question.
+    Every method takes in the stream and is asked once all documents a question names are there; answers are
+    greedy, and the memory is always read: what it would have abstained from is counted beside. Reported are
+    exact match with 95 % intervals, F1, recall, what is answered falsely, bytes and times.
 
-    The memory is always read here. Of calibrated adapters it is counted how often query would not have read
-    it (false abstentions), or would have, had the documents named never been encoded (false answers).
+    A --dataset without --documents is taken from MBC_DATA, the hub, or else is the small bundled sample.
+    `mbc dataset list` knows data sets. --output holds results.json, predictions.jsonl, summary.csv and
+    report.html, which opens in any browser; `mbc evaluate compare A B` compares two of them.
 
     Examples:
 
-      mbc evaluate --documents val.documents.jsonl --questions val.questions.jsonl --baseline none
+      mbc evaluate --documents docs.jsonl --questions questions.jsonl -m none,memory,bm25
 
-      mbc evaluate --dataset squad --documents dev-v1.1.json --bank-sizes 100,400
+      mbc evaluate --dataset squad --documents dev-v1.1.json --bank-sizes 100,400 -o squad/
 
-      mbc evaluate --dataset streamingqa --documents test.csv --json
+      mbc evaluate --dataset streamingqa --protocols retention,locality --resume -o news/
+
+      mbc evaluate compare before/ after/
     """
-    from mbc_cli.corpus.datasets import load_dataset
+    if context.invoked_subcommand:
+        return
     from mbc_cli.inference.memory_filter import MemoryFilter
 
-    sizes = _sizes(bank_sizes)
-    if predictions is not None:
-        inputs = [Path(each) for each in (documents, questions) if each is not None]
-        if any(each.exists() and predictions.exists() and each.samefile(predictions) for each in inputs):
-            raise UsageError(f"--predictions {predictions} would replace an input")
-        check_new_file(predictions, force=force)
+    if folder is not None:
+        _check_folder(folder, [documents, questions], resume=resume, force=force)
+    elif resume:
+        raise UsageError("--resume needs the folder of the run", "name it with --output")
+    at = sizes(bank_sizes)
     bad = counted_bad_inputs(on_error)
-    data = load_dataset(
-        dataset.value,
-        documents=documents,
-        questions=questions,
-        split=split,
-        bad=bad,
-        format=format,
-        delimiter=delimiter,
-    )
-    chosen = MemoryFilter.of(since, until, where)
-    stream = [document for document in data.documents if chosen.admits(document)][:limit]
+
+    def load(part: str | None) -> QuestionDataset:
+        return load_named_dataset(
+            dataset,
+            documents=documents,
+            questions=questions,
+            split=part,
+            order=order,
+            seed=seed,
+            bad=bad,
+            format=format,
+            delimiter=delimiter,
+        )
+
+    data = load(split)
+    admits = MemoryFilter.of(since, until, where).admits
+    streamed = [document for document in data.documents if admits(document)][:limit]
     # Not before the input is known to be readable: these take seconds to import.
     with output.progress("loading PyTorch"):
-        from mbc_cli.evaluation.protocol import evaluate as run
-    from mbc_cli.evaluation.report import as_json, predictions_as_json, table
+        from mbc_cli.evaluation.run import Plan, Run
+    from mbc_cli.evaluation.methods.registry import METHODS
+    from mbc_cli.evaluation.online import Stream
+    from mbc_cli.evaluation.protocols.registry import PROTOCOLS
+    from mbc_cli.evaluation.results import REPORT
+    from mbc_cli.evaluation.summary import table
     from mbc_cli.inference.adapters import Loading
 
-    kept = "" if store is None else f"; what was encoded stays in {store}, and running it again goes on"
-    with process.told_if_interrupted(lambda: f"nothing was scored{kept}"), ExitStack() as cleanup:
+    chosen = names("--methods", methods, METHODS)
+    tuning, reported = _parted(tune, load, streamed, data.questions, seed)
+    stream = Stream.of(*reported, at)
+    plan = Plan(
+        methods=chosen,
+        protocols=names("--protocols", protocols, PROTOCOLS),
+        options=settings_by_name(settings or [], [*METHODS, *PROTOCOLS]),
+        seed=seed,
+        batch_size=batch_size,
+        tuning=tuning,
+        tuned_on=tune or "",
+        described={
+            "command": shlex.join(["mbc", *sys.argv[1:]]),
+            "dataset": dataset,
+            "split": data.split,
+            "order": order,
+            "limit": limit,
+            "where": [each for each in (since, until, *(where or [])) if each],
+        },
+    )
+    with process.told_if_interrupted(lambda: _saved(folder, store)), ExitStack() as cleanup:
         loading = Loading(device=device, base_model=base_model, quantize=quantize)
         memory = _memory(adapter, store, loading, cleanup)
-        output.note(f"{len(stream):,} documents, adapter {memory.adapter_name}")
-        result = run(
-            memory,
-            stream,
-            data.questions,
-            bank_sizes=sizes,
-            baselines=[each.value for each in baseline or []],
-            batch_size=batch_size,
-        )
-    for question in result.left_out:
+        output.note(f"{len(stream.documents):,} documents, adapter {memory.adapter_name}")
+        run = Run(memory, stream, plan, data.described(), folder)
+        if resume:
+            run.resume()
+        results = run.execute()
+    for question in stream.left_out:
         bad.add(f"question {question.id!r}", f"nothing is left of its answers {question.answers} to score by")
-    if predictions is not None:
-        lines = [dumps(line, ensure_ascii=False) for line in predictions_as_json(result)]
-        text = "".join(f"{line}\n" for line in lines)
-        if predictions.exists() and not predictions.is_file():  # a pipe or device
-            predictions.write_text(text, encoding="utf-8")
-        else:
-            write_file(predictions, text)
     if json:
-        output.write_json({"dataset": dataset.value, "adapter": memory.adapter_name, **as_json(result)})
+        output.write_json(results.as_json())
     else:
-        output.write_table(*table(result))
+        output.write_table(*table(results))
+        if folder is not None:
+            output.note(f"the report is {folder / REPORT}")
     exit_if_skipped(bad)
 
 
-def _sizes(text: str) -> list[int]:
+def _check_folder(folder: Path, inputs: Sequence[str | None], *, resume: bool, force: bool) -> None:
+    """Make the folder of the results, once nothing in it would be lost."""
+    from mbc_cli.evaluation.results import FILES
+
+    folder.mkdir(exist_ok=True)
+    for name in FILES:
+        path = folder / name
+        if any(each is not None and path.exists() and path.samefile(each) for each in inputs):
+            raise UsageError(f"--output {folder} would replace an input")
+        check_new_file(path, force=resume or force)
+        if force and not resume:
+            path.unlink(missing_ok=True)
+
+
+def _saved(folder: Path | None, store: str | None) -> str:
+    """What an interrupted run has kept."""
+    kept = [] if folder is None else [f"what was done is in {folder}, and --resume goes on"]
+    kept += [] if store is None else [f"what was encoded stays in {store}"]
+    return "; ".join(kept) or "nothing was kept"
+
+
+def _parted(
+    tune: str | None,
+    load: Callable[[str | None], QuestionDataset],
+    documents: list[Document],
+    questions: list[Question],
+    seed: int,
+) -> tuple[Stream | None, tuple[list[Document], list[Question]]]:
+    """What methods' settings are chosen on, and what is left to report."""
+    from mbc_cli.evaluation.online import Stream
+    from mbc_cli.evaluation.tuning import part_for_tuning
+
+    if tune is None:
+        return None, (documents, questions)
     try:
-        return [int(part) for part in text.split(",") if part.strip()]
+        share = float(tune)
     except ValueError:
-        raise UsageError(
-            f"--bank-sizes received {text!r}; accepted: numbers parted by commas, such as 16,100,400"
-        ) from None
+        other = load(tune)
+        return Stream.of(other.documents, other.questions), (documents, questions)
+    if not 0 < share < 1:
+        raise UsageError(f"--tune received {tune}; accepted: a split's name, or a share between 0 and 1")
+    part, rest = part_for_tuning(documents, questions, share, seed)
+    return Stream.of(*part), rest
 
 
 def _memory(adapter: str | None, store: str | None, loading: Loading, cleanup: ExitStack) -> AnyMemory:

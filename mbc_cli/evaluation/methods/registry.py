@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mbc_cli.errors import UsageError, nearest_hint
-from mbc_cli.evaluation.methods.memory import MemoryMethod, VectorsMethod
 from mbc_cli.evaluation.method import Method, Setting
+from mbc_cli.evaluation.methods.memory import MemoryMethod, VectorsMethod
 from mbc_cli.evaluation.methods.no_memory import NoMemory
 
 
