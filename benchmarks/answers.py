@@ -24,7 +24,12 @@ from typing import Any
 import torch
 import yaml
 
-from mbc_cli.evaluation.protocol import Evaluation, evaluate
+from mbc_cli.evaluation.bank_bytes import bank_bytes
+from mbc_cli.evaluation.measures import MEASURES
+from mbc_cli.evaluation.method import Method
+from mbc_cli.evaluation.methods.memory import MemoryMethod, VectorsMethod
+from mbc_cli.evaluation.methods.no_memory import NoMemory
+from mbc_cli.evaluation.online import Stream, online
 from mbc_cli.evaluation.vector_memory import AnyMemory, VectorMemory
 from mbc_cli.memory import Memory
 from mbc_cli.model.config import parse_memory_config
@@ -237,45 +242,43 @@ def make_t5(reader: Path, language_model: Path) -> None:
 def ask(adapter: Path, variant: Variant, test: Test, name: str, seed: int) -> Measurement:
     documents, every = news(test.documents, seed=TEST_SEED + seed, **{**variant.news, **test.news})
     questions = random.Random(seed).sample(every, TEST_QUESTIONS)
+    stream = Stream.of(documents, questions)
     with TemporaryDirectory(prefix="mbc-answers-") as directory:
         memory: AnyMemory
-        baselines = ["none"]
+        vectors = None
         if VectorMemory.is_needed(adapter):
             memory = VectorMemory.load(adapter, device="cpu")
         else:
             memory = Memory.create(Path(directory) / "bank.mbc", adapter, keep_text=False, device="cpu")
             if memory.selects and test.documents <= 2000:
-                baselines.append("vectors")
-        result = evaluate(memory, documents, questions, baselines=baselines)
-    stage = result.stages[-1]
-    vectors = stage.baselines.get("vectors")
+                vectors = VectorMemory(memory.model, memory.tokenizers, adapter_name=memory.adapter_name)
+        figures = figures_of(MemoryMethod(memory), stream)
+        sizes = bank_bytes(memory)
+        without = figures_of(NoMemory(memory), stream)
+        unquantized = {} if vectors is None else figures_of(VectorsMethod(vectors), stream)
     return Measurement(
         variant=name,
         seed=seed,
         test=test.name or name,
         documents=test.documents,
         questions=len(questions),
-        exact_match=stage.scores.exact_match,
-        f1=stage.scores.f1,
-        recall_at_1=None if stage.recall is None else stage.recall[1],
-        exact_match_where_selected=where_selected(result),
-        without_memory=stage.baselines["none"].exact_match,
-        unquantized=None if vectors is None else vectors.exact_match,
-        code_bytes=stage.bytes.stored_codes,
-        packed_bytes=stage.bytes.packed,
-        entropy_bytes=stage.bytes.entropy,
+        exact_match=figures["exact_match"] or 0.0,
+        f1=figures["f1"] or 0.0,
+        recall_at_1=figures["recall_at_1"],
+        exact_match_where_selected=figures["right_if_selected"],
+        without_memory=without["exact_match"] or 0.0,
+        unquantized=unquantized.get("exact_match"),
+        code_bytes=sizes.stored_codes,
+        packed_bytes=sizes.packed,
+        entropy_bytes=sizes.entropy,
         training_minutes=float((adapter / MINUTES).read_text()),
     )
 
 
-def where_selected(result: Evaluation) -> float | None:
-    """Exact match over the questions whose right document was read: what reading and the LLM lose."""
-    found = [
-        prediction.scores.exact_match
-        for prediction in result.predictions
-        if prediction.source_ids and prediction.source_ids[0] in prediction.question.document_ids
-    ]
-    return sum(found) / len(found) if found else None
+def figures_of(method: Method, stream: Stream) -> dict[str, float | None]:
+    """Every measure of a method that has taken in the whole stream."""
+    (stage,) = online(method, stream)
+    return {name: measure.value(stage.predictions) for name, measure in MEASURES.items()}
 
 
 def table(measured: Sequence[Measurement]) -> str:

@@ -12,7 +12,10 @@ import tempfile
 from pathlib import Path
 
 from mbc_cli import Document, Memory, Question
-from mbc_cli.evaluation.protocol import evaluate
+from mbc_cli.evaluation.measures import MEASURES
+from mbc_cli.evaluation.methods.memory import MemoryMethod
+from mbc_cli.evaluation.methods.no_memory import NoMemory
+from mbc_cli.evaluation.online import Stream, online
 
 DOCUMENTS = [
     Document("museum", "Mira Okafor opened the harbour museum in Lindholm.", title="Museum"),
@@ -43,10 +46,14 @@ def main(adapter: str | None = None) -> None:
         (answer,) = memory.answer(["Which prize went to Tove Sandgren?"], require_memory=True)
         print(f"{answer.question}  ->  {'not in memory' if answer.abstained else answer.text}")
 
-        (stage,) = evaluate(memory, DOCUMENTS, QUESTIONS, baselines=["none"]).stages
-        print(f"exact match {stage.scores.exact_match:.0%}, F1 {stage.scores.f1:.0%},", end=" ")
-        print(f"without memory {stage.baselines['none'].exact_match:.0%};", end=" ")
-        print(f"{stage.bytes.packed} bytes of codes per document")
+        stream = Stream.of(DOCUMENTS, QUESTIONS)
+        for method in (NoMemory(memory), MemoryMethod(memory)):
+            (stage,) = online(method, stream)
+            figures = {name: MEASURES[name].value(stage.predictions) or 0.0 for name in ("exact_match", "f1")}
+            print(
+                f"{method.name}: exact match {figures['exact_match']:.0%}, F1 {figures['f1']:.0%},", end=" "
+            )
+            print(f"{stage.bytes.total / len(DOCUMENTS):.0f} bytes per document")
 
 
 if __name__ == "__main__":

@@ -107,13 +107,17 @@ def _reflowed(text: str) -> str:
 
 
 def leaf_commands(command: Any, prefix: str = "") -> dict[str, Any]:
-    """Return every command that does something, by its full name such as ``"adapter info"``."""
+    """Return every command that does something, by its full name such as ``"adapter info"``.
+
+    A group may do something by itself, as ``evaluate`` does.
+    """
     leaves: dict[str, Any] = {}
     for name, child in command.commands.items():
-        if hasattr(child, "commands"):
-            leaves |= leaf_commands(child, f"{prefix}{name} ")
-        else:
+        inner = getattr(child, "commands", None)
+        if inner is None or child.invoke_without_command:
             leaves[f"{prefix}{name}"] = child
+        if inner is not None:
+            leaves |= leaf_commands(child, f"{prefix}{name} ")
     return leaves
 
 
@@ -259,8 +263,10 @@ def _verbose_option(context: typer.Context, value: bool) -> None:
 
 
 def _note_settings(context: typer.Context, value: bool) -> None:
-    if path := context.find_root().obj:
-        output.note(f"settings from {path}")
+    root = context.find_root()
+    if root.obj:
+        output.note(f"settings from {root.obj}")
+        root.obj = None  # a group that is a command too comes by here twice
 
 
 def _verbosity_options(
