@@ -19,6 +19,8 @@ from mbc_cli.evaluation.method import Method, Setting
 from mbc_cli.evaluation.methods.registry import kind_of, make_method
 from mbc_cli.evaluation.online import Stage, Stream, online
 from mbc_cli.evaluation.predictions import Prediction
+from mbc_cli.evaluation.protocols.registry import PROTOCOLS
+from mbc_cli.evaluation.protocols.setting import ProtocolSetting
 from mbc_cli.evaluation.report.html import write_report
 from mbc_cli.evaluation.results import (
     PREDICTIONS,
@@ -29,13 +31,10 @@ from mbc_cli.evaluation.results import (
     write_predictions,
     write_results,
 )
-from mbc_cli.evaluation.summary import paired_as_json, stage_as_json, write_summary
+from mbc_cli.evaluation.summary import REFERENCE, paired_as_json, stage_as_json, write_summary
 from mbc_cli.evaluation.tuning import choose
 from mbc_cli.evaluation.vector_memory import AnyMemory
 from mbc_cli.memory import Memory
-
-REFERENCE = "memory"
-"""The method that others are compared with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +121,8 @@ class Run:
             ("run", self.results.run, before.run),
             ("data", self.results.data, before.data),
         ):
-            for name in mine.keys() | theirs.keys():
-                if mine.get(name) != theirs.get(name):
+            for name in {**mine, **theirs}:
+                if name != "command" and mine.get(name) != theirs.get(name):
                     raise UsageError(
                         f"{self.folder} holds another run: {what} {name} is {theirs.get(name)!r:.80} there "
                         f"and {mine.get(name)!r:.80} here",
@@ -207,7 +206,23 @@ class Run:
             yield make_method(name, Setting(own, kept, self.plan.seed, options))
 
     def _protocol(self, name: str) -> None:
-        raise NotImplementedError
+        kind = PROTOCOLS[name]
+        with (
+            reporting.progress(name, unit="steps"),
+            tempfile.TemporaryDirectory(prefix="mbc-evaluate-") as directory,
+        ):
+            setting = ProtocolSetting(
+                make=self._made,
+                memory=self.memory,
+                methods=self.plan.methods,
+                documents=self.stream.documents,
+                questions=self.stream.questions,
+                folder=Path(directory),
+                seed=self.plan.seed,
+                batch_size=self.plan.batch_size,
+                options=self.plan.options.get(name, {}),
+            )
+            self.results.protocols[name] = kind.run(setting).as_json()
 
     def _write(self) -> None:
         if self.folder is None:

@@ -26,6 +26,12 @@ DATA = {"dataset": "planted", "is_sample": False}
 
 
 @pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "results").mkdir()
+    return tmp_path / "results"
+
+
+@pytest.fixture
 def planted(monkeypatch: pytest.MonkeyPatch) -> list[Mapping[str, object]]:
     """Methods `perfect`, `useless` and `broken`; the settings that `perfect` was made with so far."""
     made: list[Mapping[str, object]] = []
@@ -72,23 +78,21 @@ def test_methods_are_compared_on_the_same_questions(memory: Memory, planted: obj
 
 
 def test_a_run_that_was_interrupted_goes_on_where_it_stopped(
-    memory: Memory, planted: list[Mapping[str, object]], tmp_path: Path
+    memory: Memory, planted: list[Mapping[str, object]], folder: Path
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
-        Run(
-            memory, STREAM, plan("perfect", "broken", options={"perfect": {"k": 2}}), DATA, tmp_path
-        ).execute()
-    assert {path.name for path in tmp_path.iterdir()} == set(FILES)
+        Run(memory, STREAM, plan("perfect", "broken", options={"perfect": {"k": 2}}), DATA, folder).execute()
+    assert {path.name for path in folder.iterdir()} == set(FILES)
     assert len(planted) == 1
-    again = Run(memory, STREAM, plan("perfect", "useless", options={"perfect": {"k": 2}}), DATA, tmp_path)
+    again = Run(memory, STREAM, plan("perfect", "useless", options={"perfect": {"k": 2}}), DATA, folder)
     again.resume()
     again.execute()
     assert len(planted) == 1
-    assert list(read_results(tmp_path).methods) == ["perfect", "useless"]
-    assert {method for method, _ in read_predictions(tmp_path)} == {"perfect", "useless"}
+    assert list(read_results(folder).methods) == ["perfect", "useless"]
+    assert {method for method, _ in read_predictions(folder)} == {"perfect", "useless"}
     whole = Run(memory, STREAM, plan("perfect", "useless", options={"perfect": {"k": 2}}), DATA)
     whole.execute()
-    assert whole.predictions == again.predictions == read_predictions(tmp_path)
+    assert whole.predictions == again.predictions == read_predictions(folder)
     assert whole.results.paired == again.results.paired
 
 
@@ -100,14 +104,14 @@ def test_a_run_that_was_interrupted_goes_on_where_it_stopped(
     ],
 )
 def test_another_run_is_not_gone_on_with(
-    memory: Memory, planted: object, tmp_path: Path, stream: Stream, seed: int, named: str
+    memory: Memory, planted: object, folder: Path, stream: Stream, seed: int, named: str
 ) -> None:
-    Run(memory, STREAM, plan("useless"), DATA, tmp_path).execute()
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    other = Run(memory, stream, plan("useless", seed=seed), DATA, tmp_path)
+    Run(memory, STREAM, plan("useless"), DATA, folder).execute()
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    other = Run(memory, stream, plan("useless", seed=seed), DATA, folder)
     with pytest.raises(UsageError, match=named):
         other.resume()
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_settings_are_chosen_on_the_tuning_stream_and_the_results_say_so(
@@ -150,12 +154,12 @@ def test_the_llm_is_loaded_once_however_many_methods_read_it(memory: Memory) -> 
     assert calls.count > 2  # both encode with the very same model
 
 
-def test_the_folder_holds_all_that_was_found(memory: Memory, planted: object, tmp_path: Path) -> None:
-    run = Run(memory, STREAM, plan("memory", "useless"), DATA, tmp_path)
+def test_the_folder_holds_all_that_was_found(memory: Memory, planted: object, folder: Path) -> None:
+    run = Run(memory, STREAM, plan("memory", "useless"), DATA, folder)
     run.execute()
-    content = json.loads((tmp_path / RESULTS).read_text())
+    content = json.loads((folder / RESULTS).read_text())
     assert content == json.loads(json.dumps(run.results.as_json()))
-    assert len((tmp_path / PREDICTIONS).read_text().splitlines()) == 2 * (4 + 6)
-    header, *rows = (tmp_path / "summary.csv").read_text().splitlines()
+    assert len((folder / PREDICTIONS).read_text().splitlines()) == 2 * (4 + 6)
+    header, *rows = (folder / "summary.csv").read_text().splitlines()
     assert len(rows) == 4
     assert header.startswith("method,")

@@ -12,10 +12,14 @@ class QuestionDataset:
     """Documents in stream order, each once however many questions it has, and the questions about them."""
 
     name: str
+    split: str = ""
     documents: list[Document] = field(default_factory=list)
     questions: list[Question] = field(default_factory=list)
     _id_of_text: dict[str, str] = field(default_factory=dict, repr=False)
     _ids: set[str] = field(default_factory=set, repr=False)
+
+    def described(self) -> dict[str, object]:
+        return {"dataset": self.name, "split": self.split, "is_sample": False}
 
     def add_document(
         self, text: str, proposed_id: str, *, title: str | None = None, timestamp: int | None = None
