@@ -39,8 +39,13 @@ class Prediction:
 
     @property
     def found(self) -> bool | None:
-        """Whether a document that holds the answer was read; None where it is not known which do."""
+        """Whether a document that holds the answer was read.
+
+        None where it is not known which do, and for methods that do not tell what they read.
+        """
         if not self.question.document_ids or self.scores is None:
+            return None
+        if self.reply.ranked is None and not self.reply.sources:
             return None
         return not set(self.question.document_ids).isdisjoint(self.reply.sources)
 

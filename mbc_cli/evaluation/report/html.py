@@ -44,7 +44,7 @@ def report_html(results: Results, predictions: Predictions) -> str:
         _section("Against the reference", _paired(results)),
         _section("Plots", _plots(results)),
         _section("What is kept", _bytes(results)),
-        *(_protocol(protocol) for protocol in results.protocols.values()),
+        *(_protocol(protocol, _labels(results)) for protocol in results.protocols.values()),
         _section("Settings that were chosen", _tuning(results)),
         _section("Answers", _answers(results, predictions)),
         _section("Settings and machine", _settings(results)),
@@ -121,13 +121,14 @@ def _paired(results: Results) -> str:
 
 
 def _plots(results: Results) -> str:
-    figures = [
-        line_plot(rate_plot(results)),
-        stacked_bars("Where answers are lost, shares of the questions", losses(results)),
-        *map(line_plot, size_plots(results)),
-        line_plot(reliability_plot(results)),
-    ]
-    return _grid(figures)
+    lines = [rate_plot(results), *size_plots(results), reliability_plot(results)]
+    drawn = [line_plot(plot, _labels(results)) for plot in lines]
+    lost = stacked_bars("Where answers are lost, shares of the questions", losses(results))
+    return _grid([drawn[0], lost, *drawn[1:]])
+
+
+def _labels(results: Results) -> list[str]:
+    return [entry["label"] for entry in results.methods.values()]
 
 
 def _grid(figures: Iterable[str]) -> str:
@@ -149,10 +150,10 @@ def _bytes(results: Results) -> str:
     return _table(["method", "part", "", "bytes", "per document"], rows) if rows else ""
 
 
-def _protocol(protocol: Mapping[str, Any]) -> str:
+def _protocol(protocol: Mapping[str, Any], labels: Sequence[str]) -> str:
     tables = "".join(_table(each["columns"], each["rows"]) for each in protocol["tables"])
     plots = [
-        line_plot(Plot(**{**plot, "series": [Series(**each) for each in plot["series"]]}))
+        line_plot(Plot(**{**plot, "series": [Series(**each) for each in plot["series"]]}), labels)
         for plot in protocol["plots"]
     ]
     return _section(protocol["title"], f"<p>{escape(protocol['what'])}</p>{tables}{_grid(plots)}")
@@ -193,7 +194,7 @@ def _answers(results: Results, predictions: Predictions) -> str:
     methods = {results.methods[method]["label"] for method, _ in every if method in results.methods}
     outcomes = {each.outcome for _, each in every if each.outcome}
     left = len(every) - MOST_ANSWERS
-    more = f"<p class=soft>{left:,} more are in predictions.jsonl.</p>" if left > 0 else ""
+    more = f'<p class="soft">{left:,} more are in predictions.jsonl.</p>' if left > 0 else ""
     heads = ["question", "accepted", "method", "answer", "F1 %", "outcome", "sources", "confidence"]
     return (
         f'<div class="filters">{_select("method", sorted(methods))}{_select("outcome", sorted(outcomes))}'

@@ -13,15 +13,18 @@ from html import escape
 from mbc_cli.evaluation.protocols.result import Plot, Series
 
 WIDTH, HEIGHT = 640, 340
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 16, 48
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 40, 16, 48
 COLOURS = 9
 """Classes s0 to s8."""
 
 Scale = Callable[[float], float]
 
 
-def line_plot(plot: Plot) -> str:
-    """The plot as one ``<svg>``; empty text where there is nothing to draw."""
+def line_plot(plot: Plot, palette: Sequence[str] = ()) -> str:
+    """The plot as one ``<svg>``; empty text where there is nothing to draw.
+
+    A series whose label is in the ``palette`` has the colour of its place there, in every plot.
+    """
     series = [each for each in plot.series if each.x]
     if not series:
         return ""
@@ -33,10 +36,13 @@ def line_plot(plot: Plot) -> str:
     y_ticks = _ticks(min(0.0, *ys), max(ys))
     x_scale = _scale(x_ticks, _LEFT, WIDTH - _RIGHT, log=plot.log_x)
     y_scale = _scale(y_ticks, HEIGHT - _BOTTOM, _TOP)
+    labels = [each.label for each in series]
+    known = [*palette, *(label for label in labels if label not in palette)]
+    colours = [known.index(label) % COLOURS for label in labels]
     parts = [_axes(plot, x_ticks, y_ticks, x_scale, y_scale)]
-    for number, each in enumerate(series):
-        parts.append(_series(each, number, plot, x_scale, y_scale))
-    return _figure(plot.title, "".join(parts), [each.label for each in series])
+    for colour, each in zip(colours, series, strict=True):
+        parts.append(_series(each, colour, plot, x_scale, y_scale))
+    return _figure(plot.title, "".join(parts), labels, colours)
 
 
 def stacked_bars(title: str, bars: Sequence[tuple[str, Mapping[str, float]]]) -> str:
@@ -50,21 +56,23 @@ def stacked_bars(title: str, bars: Sequence[tuple[str, Mapping[str, float]]]) ->
         y = 8 + row * step
         drawn.append(f'<text x="{left - 8}" y="{y + 15}" text-anchor="end">{escape(label)}</text>')
         x = float(left)
-        for number, name in enumerate(names):
+        for colour, name in enumerate(names):
             width = parts.get(name, 0.0) * (WIDTH - left - _RIGHT)
             told = escape(f"{label}: {name} {100 * parts.get(name, 0.0):.1f} %")
             drawn.append(
-                f'<rect class="s{number % COLOURS}" x="{x:.1f}" y="{y}" width="{width:.1f}" height="22">'
+                f'<rect class="s{colour}" x="{x:.1f}" y="{y}" width="{width:.1f}" height="22">'
                 f"<title>{told}</title></rect>"
             )
             x += width
-    return _figure(title, "".join(drawn), names, height=16 + len(bars) * step)
+    return _figure(title, "".join(drawn), names, range(len(names)), height=16 + len(bars) * step)
 
 
-def _figure(title: str, content: str, labels: Sequence[str], height: int = HEIGHT) -> str:
+def _figure(
+    title: str, content: str, labels: Sequence[str], colours: Sequence[int], height: int = HEIGHT
+) -> str:
     keys = "".join(
-        f'<li><span class="key s{number % COLOURS}"></span>{escape(label)}</li>'
-        for number, label in enumerate(labels)
+        f'<li><span class="key s{colour}"></span>{escape(label)}</li>'
+        for label, colour in zip(labels, colours, strict=True)
     )
     return (
         f"<figure><figcaption>{escape(title)}</figcaption>"
@@ -95,21 +103,21 @@ def _axes(plot: Plot, x_ticks: Sequence[float], y_ticks: Sequence[float], x: Sca
     return "".join(parts)
 
 
-def _series(series: Series, number_: int, plot: Plot, x: Scale, y: Scale) -> str:
-    colour = f"s{number_ % COLOURS}"
+def _series(series: Series, place: int, plot: Plot, x: Scale, y: Scale) -> str:
+    colour = f"s{place}"
     points = [
-        (place, across, up)
-        for place, (across, up) in enumerate(zip(series.x, series.y, strict=True))
+        (index, across, up)
+        for index, (across, up) in enumerate(zip(series.x, series.y, strict=True))
         if not plot.log_x or across > 0
     ]
     parts = []
     if not plot.points and len(points) > 1:
         path = " ".join(f"{x(across):.1f},{y(up):.1f}" for _, across, up in points)
         parts.append(f'<polyline class="{colour} line" points="{path}"/>')
-    for place, across, up in points:
+    for index, across, up in points:
         told = f"{series.label}: {plot.x_label} {number(across)}, {plot.y_label} {number(up)}"
         if series.low is not None and series.high is not None:
-            low, high = series.low[place], series.high[place]
+            low, high = series.low[index], series.high[index]
             told += f" ({number(low)} to {number(high)})"
             parts.append(
                 f'<line class="{colour} line" x1="{x(across):.1f}" x2="{x(across):.1f}" '
