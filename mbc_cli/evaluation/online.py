@@ -41,8 +41,9 @@ class Stage:
 class Stream:
     """Documents in their order, the questions about them and the sizes to ask at; check with :meth:`of`.
 
-    ``left_out`` are the questions that cannot be scored: nothing is left of their answers, normalised.
-    Questions without any answer stay: nothing in the documents answers them.
+    Questions about documents that are not there are not asked. ``left_out`` are those that cannot be scored:
+    nothing is left of their answers, normalised. Questions without any answer stay: nothing in the documents
+    answers them.
     """
 
     documents: tuple[Document, ...]
@@ -63,8 +64,10 @@ class Stream:
             raise InputError("there are no documents to encode", "check the file and --limit")
         if any(size < 1 for size in sizes):
             raise UsageError(f"bank sizes must be at least 1, not {min(sizes)}", None)
-        askable = [each for each in questions if not each.answers or scorable(each.answers)]
-        left_out = tuple(each for each in questions if each.answers and not scorable(each.answers))
+        present = {document.id for document in documents}
+        about = [each for each in questions if present.issuperset(each.document_ids)]
+        askable = [each for each in about if not each.answers or scorable(each.answers)]
+        left_out = tuple(each for each in about if each.answers and not scorable(each.answers))
         within = sorted({size for size in sizes if size < len(documents)} | {len(documents)})
         stream = cls(tuple(documents), tuple(askable), tuple(within), left_out)
         for size in within:

@@ -193,6 +193,11 @@ class Run:
         self.results.tuning = tuning
         return chosen
 
+    def _settled(self, name: str) -> Mapping[str, object]:
+        """The settings that a method had in this run, or was given."""
+        done = self.results.methods.get(name)
+        return self.plan.options.get(name, {}) if done is None else done["options"]
+
     @contextmanager
     def _made(
         self, name: str, options: Mapping[str, object], memory: AnyMemory | None = None
@@ -212,7 +217,7 @@ class Run:
             tempfile.TemporaryDirectory(prefix="mbc-evaluate-") as directory,
         ):
             setting = ProtocolSetting(
-                make=self._made,
+                make=lambda method, changes: self._made(method, {**self._settled(method), **changes}),
                 memory=self.memory,
                 methods=self.plan.methods,
                 documents=self.stream.documents,

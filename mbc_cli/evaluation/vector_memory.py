@@ -127,13 +127,15 @@ class VectorMemory:
         """The passages that speak most to each question, best first; only for adapters that select."""
         return self._answerer().search(questions, filter=_EVERYTHING, top_k=top_k, batch_size=batch_size)
 
-    def _answerer(self) -> Answerer:
+    def bank(self) -> VectorBank:
+        """All passages, for the model to read."""
         if len(self._vectors) > 1:
             self._vectors = [torch.cat(self._vectors)]
-        config = self.model.config
-        nothing = torch.empty(0, config.context_vectors, 1, device=self.model.device)
-        bank = VectorBank(self._vectors[0] if self._vectors else nothing, self._passages)
-        return Answerer(self.model, self.tokenizers, bank)
+        nothing = torch.empty(0, self.model.config.context_vectors, 1, device=self.model.device)
+        return VectorBank(self._vectors[0] if self._vectors else nothing, self._passages)
+
+    def _answerer(self) -> Answerer:
+        return Answerer(self.model, self.tokenizers, self.bank())
 
 
 AnyMemory = Memory | VectorMemory

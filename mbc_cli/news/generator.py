@@ -13,7 +13,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mbc_cli.corpus.documents import Document, Question
-from mbc_cli.news.names import NUMBERS, Names, Split, Vocabulary, invent_names, load_words
+from mbc_cli.news.names import (
+    CLOSED_SIZES,
+    NUMBERS,
+    Names,
+    Split,
+    Vocabulary,
+    invent_names,
+    load_words,
+    people_of,
+)
 
 Templates = Literal["seen", "held-out"]
 
@@ -29,6 +38,23 @@ class NewsItem:
     document: Document
     questions: tuple[Question, ...]
     answer_kinds: tuple[str, ...]
+
+
+def possible_answers(split: Split = "test") -> dict[str, int]:
+    """From how many values each kind of answer is drawn, evenly, with the closed vocabulary.
+
+    In the test split a person does not come twice: of few people among many that makes little difference.
+    """
+    words = {kind: len(listed.split()) for kind, listed in load_words("templates.yaml")["closed"].items()}
+    least, most = NUMBERS["closed"]
+    return {
+        "person": people_of(split),
+        "organisation": CLOSED_SIZES["company"] * words["organisation_type"],
+        "place": CLOSED_SIZES["place"],
+        "role": words["role"],
+        "number": most - least + 1,
+        "date": 28 * words["month"],
+    }
 
 
 def generate_news(

@@ -73,6 +73,16 @@ def invent_names(
             return names
 
 
+@cache
+def people_of(split: Split) -> int:
+    """How many people, by first and last name, the closed lists give a split."""
+    return sum(
+        _split_of(f"{given} {surname}") == split
+        for given in _closed("given")
+        for surname in _closed("surname")
+    )
+
+
 def load_words(name: str) -> dict[str, Any]:
     """One of the YAML files of words beside this module."""
     import yaml
