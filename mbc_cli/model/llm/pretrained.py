@@ -18,6 +18,7 @@ import torch
 from safetensors import safe_open
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoModelForCausalLM,
     AutoTokenizer,
     GgufConfig,
@@ -116,6 +117,17 @@ def load_t5(name: str) -> T5Model:
     config = load_config(name)
     with _as_one_line(f"the model {name!r} could not be loaded"):
         return T5Model.from_pretrained(
+            name, config=config, trust_remote_code=False, attn_implementation=ATTENTION, use_safetensors=True
+        )
+
+
+def load_text_encoder(name: str) -> PreTrainedModel:
+    """The encoder of a hub id or directory, without any head. Raises ModelError if there is none."""
+    config = load_config(name)
+    with _as_one_line(f"the text encoder {name!r} could not be loaded"):
+        if Path(name).is_dir():
+            check_folder(Path(name))
+        return AutoModel.from_pretrained(
             name, config=config, trust_remote_code=False, attn_implementation=ATTENTION, use_safetensors=True
         )
 

@@ -1,0 +1,56 @@
+"""``gold-text``: the documents that hold the answer, as text: what finding everything would give.
+
+All their passages are read; with ``top_k`` only those that share most with the question, by BM25.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+
+from mbc_cli.corpus.documents import Question
+from mbc_cli.evaluation.method import Setting
+from mbc_cli.evaluation.methods.bm25 import Bm25Index
+from mbc_cli.evaluation.methods.text_method import Found, TextMethod
+from mbc_cli.evaluation.options import read_options
+from mbc_cli.evaluation.text_reader import ReadingOptions
+from mbc_cli.evaluation.vector_memory import AnyMemory
+
+
+class GoldTextMethod(TextMethod):
+    """Reads the passages of the documents that each question names; of questions that name none, nothing."""
+
+    name = "gold-text"
+    ranks = False
+    GRID: Sequence[Mapping[str, object]] = (
+        {},
+        {"top_k": 1},
+        {"top_k": 2},
+        {"top_k": 4},
+        {"reader": "prompt"},
+    )
+
+    @classmethod
+    def make(cls, setting: Setting) -> GoldTextMethod:
+        """With the setting's options: those of `ReadingOptions`.
+
+        Raises:
+            UsageError: an option is not accepted.
+        """
+        return cls(setting.memory, read_options(ReadingOptions, cls.name, setting.options))
+
+    @staticmethod
+    def usual_top_k(memory: AnyMemory) -> int:
+        """All of them."""
+        return sys.maxsize
+
+    def find(self, questions: Sequence[Question], depth: int, *, batch_size: int) -> list[list[Found]]:
+        return [self._gold(question, depth) for question in questions]
+
+    def _gold(self, question: Question, depth: int) -> list[Found]:
+        passages = [each for name in question.document_ids for each in self.texts.of(name)]
+        chosen = list(range(len(passages)))
+        if len(passages) > depth:
+            scores = Bm25Index([passage.text for passage in passages]).scores(question.question)
+            chosen = sorted(sorted(chosen, key=lambda place: -scores[place])[:depth])
+        return [Found(passages[place], 0.0) for place in chosen]
