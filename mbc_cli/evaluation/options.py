@@ -24,6 +24,8 @@ def read_options(kind: type[Options], method: str, received: Mapping[str, object
     Raises:
         UsageError: an option is unknown to the method called ``method``, or a value is not accepted.
     """
+    if received and not kind.model_fields:
+        raise UsageError(f"method {method}: unknown {', '.join(map(repr, received))}: it has no options")
     try:
         return kind.model_validate(dict(received))
     except ValidationError as failure:

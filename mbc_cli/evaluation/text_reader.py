@@ -40,6 +40,9 @@ class ReadingOptions(FrozenConfig):
     top_k: int | None = Field(
         None, ge=1, le=RANKED, description="Passages read; null is as many as the memory reads."
     )
+    chat: bool = Field(
+        True, description="Whether reader prompt uses the LLM's chat template, where it has one."
+    )
     prompt: str | None = Field(
         None, description="What reader prompt has the LLM read, with {passages} and {question}."
     )
@@ -51,6 +54,16 @@ class ReadingOptions(FrozenConfig):
         if missing:
             raise ValueError(f"it lacks {' and '.join(missing)}")
         return prompt
+
+
+READING_GRID: Sequence[Mapping[str, object]] = (
+    {},
+    {"top_k": 2},
+    {"top_k": 4},
+    {"reader": "prompt", "top_k": 4},
+    {"reader": "prompt", "top_k": 4, "chat": False},
+)
+"""What tuning chooses among, for methods that differ in what they find."""
 
 
 class TextReader(ABC):
@@ -171,10 +184,10 @@ class PromptReader(TextReader):
 
     kind = "prompt"
 
-    def __init__(self, memory: AnyMemory, prompt: str | None = None) -> None:
+    def __init__(self, memory: AnyMemory, prompt: str | None = None, *, chat: bool = True) -> None:
         super().__init__(memory)
         self._tokenizer = memory.tokenizers.language_tokenizer
-        self._is_chat = bool(self._tokenizer.chat_template)
+        self._is_chat = chat and bool(self._tokenizer.chat_template)
         usual = CHAT_PROMPT if self._is_chat else PLAIN_PROMPT + memory.model.config.prompt
         self._prompt = usual if prompt is None else prompt
         self._start = "" if self._is_chat else _start(self._tokenizer)
@@ -248,7 +261,7 @@ def text_reader(memory: AnyMemory, options: ReadingOptions) -> TextReader:
     """
     is_telegram = isinstance(memory.model, TelegramMemoryModel)
     if options.reader == "prompt" or (options.reader == "auto" and not is_telegram):
-        return PromptReader(memory, options.prompt)
+        return PromptReader(memory, options.prompt, chat=options.chat)
     if options.prompt is not None:
         raise UsageError(
             f"prompt is set, but reader is {options.reader!r}, which reads text without one",

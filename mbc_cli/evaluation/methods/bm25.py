@@ -19,7 +19,7 @@ from mbc_cli.errors import MissingPackageError, install_hint
 from mbc_cli.evaluation.method import MethodBytes, Setting
 from mbc_cli.evaluation.methods.text_method import Found, TextMethod
 from mbc_cli.evaluation.options import read_options
-from mbc_cli.evaluation.text_reader import ReadingOptions
+from mbc_cli.evaluation.text_reader import READING_GRID, ReadingOptions
 from mbc_cli.evaluation.vector_memory import AnyMemory
 
 _WORD = re.compile(r"\w+")
@@ -78,12 +78,9 @@ class Bm25Method(TextMethod):
 
     name = "bm25"
     GRID: Sequence[Mapping[str, object]] = (
-        {},
-        {"top_k": 2},
-        {"top_k": 4},
+        *READING_GRID,
         {"k1": 0.9, "b": 0.4},
         {"k1": 0.9, "b": 0.4, "top_k": 4},
-        {"reader": "prompt"},
     )
 
     def __init__(self, memory: AnyMemory, options: Bm25Options) -> None:

@@ -19,7 +19,7 @@ from mbc_cli.errors import UsageError
 from mbc_cli.evaluation.method import MethodBytes, Setting
 from mbc_cli.evaluation.methods.text_method import Found, TextMethod
 from mbc_cli.evaluation.options import read_options
-from mbc_cli.evaluation.text_reader import ReadingOptions
+from mbc_cli.evaluation.text_reader import READING_GRID, ReadingOptions
 from mbc_cli.evaluation.vector_memory import AnyMemory
 from mbc_cli.model.llm.pretrained import load_text_encoder, load_tokenizer
 
@@ -74,7 +74,7 @@ class DenseMethod(TextMethod):
     """Finds by vectors of a local encoder."""
 
     name = "dense"
-    GRID: Sequence[Mapping[str, object]] = ({}, {"top_k": 2}, {"top_k": 4}, {"reader": "prompt"})
+    GRID: Sequence[Mapping[str, object]] = READING_GRID
 
     def __init__(self, memory: AnyMemory, options: DenseOptions) -> None:
         if options.encoder is None:

@@ -144,6 +144,7 @@ def _with_own_lora(shared: Backbone, rank: int, seed: int) -> Backbone:
     view = copy.deepcopy(model, same)
     if isinstance(view, PeftModel):
         view = view.unload()
+    backbone = Backbone(view, shared.revision)
     lora = LoraConfig(
         r=rank,
         lora_alpha=2 * rank,
@@ -155,8 +156,6 @@ def _with_own_lora(shared: Backbone, rank: int, seed: int) -> Backbone:
         # PEFT asks by a name that transformers deprecates; who runs an evaluation can do nothing about it.
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         torch.manual_seed(seed)
-        learning = get_peft_model(view, lora)
-    backbone = Backbone(learning, shared.revision)
-    for name, parameter in backbone.named_parameters():
-        parameter.requires_grad_(".lora_" in name)
+        learning: Any = get_peft_model(view, lora)
+    backbone.language_model = learning.eval()
     return backbone

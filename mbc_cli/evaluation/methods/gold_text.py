@@ -1,11 +1,10 @@
-"""``gold-text``: the documents that hold the answer, as text: what finding everything would give.
+"""``gold-text``: text of the documents that hold the answer: what finding the right one would give.
 
-All their passages are read; with ``top_k`` only those that share most with the question, by BM25.
+Of a document of many passages those are read that share most with the question, by BM25.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 
 from mbc_cli.corpus.documents import Question
@@ -13,8 +12,7 @@ from mbc_cli.evaluation.method import Setting
 from mbc_cli.evaluation.methods.bm25 import Bm25Index
 from mbc_cli.evaluation.methods.text_method import Found, TextMethod
 from mbc_cli.evaluation.options import read_options
-from mbc_cli.evaluation.text_reader import ReadingOptions
-from mbc_cli.evaluation.vector_memory import AnyMemory
+from mbc_cli.evaluation.text_reader import READING_GRID, ReadingOptions
 
 
 class GoldTextMethod(TextMethod):
@@ -22,13 +20,7 @@ class GoldTextMethod(TextMethod):
 
     name = "gold-text"
     ranks = False
-    GRID: Sequence[Mapping[str, object]] = (
-        {},
-        {"top_k": 1},
-        {"top_k": 2},
-        {"top_k": 4},
-        {"reader": "prompt"},
-    )
+    GRID: Sequence[Mapping[str, object]] = READING_GRID
 
     @classmethod
     def make(cls, setting: Setting) -> GoldTextMethod:
@@ -38,11 +30,6 @@ class GoldTextMethod(TextMethod):
             UsageError: an option is not accepted.
         """
         return cls(setting.memory, read_options(ReadingOptions, cls.name, setting.options))
-
-    @staticmethod
-    def usual_top_k(memory: AnyMemory) -> int:
-        """All of them."""
-        return sys.maxsize
 
     def find(self, questions: Sequence[Question], depth: int, *, batch_size: int) -> list[list[Found]]:
         return [self._gold(question, depth) for question in questions]

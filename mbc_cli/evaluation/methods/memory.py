@@ -45,7 +45,9 @@ class MemoryMethod(Method):
         return cls(setting.memory)
 
     def encode(self, documents: Sequence[Document], *, batch_size: int) -> None:
-        self._texts |= {document.id: document.text for document in documents}
+        for document in documents:
+            self._texts.pop(document.id, None)  # what is written anew comes last
+            self._texts[document.id] = document.text
         self.memory.encode(documents, batch_size=batch_size)
 
     def reply(self, questions: Sequence[Question], *, batch_size: int) -> list[Reply]:
@@ -122,7 +124,7 @@ class VectorsMethod(MemoryMethod):
         memory = setting.memory
         if memory.model.codes_are_tokens:
             raise UsageError(
-                "method vectors: this adapter's codes are tokens: they are exact, and quantising loses nothing",
+                "method vectors: this adapter's codes are tokens, which are exact: quantising loses nothing",
                 "leave vectors out: memory is the same",
             )
         return cls(VectorMemory(memory.model, memory.tokenizers, adapter_name=memory.adapter_name))

@@ -16,7 +16,7 @@ from mbc_cli.evaluation.method import MethodBytes, Reply, Setting
 from mbc_cli.evaluation.methods.text_method import Found, TextMethod
 from mbc_cli.evaluation.options import read_options
 from mbc_cli.evaluation.same_adapter import same_adapter
-from mbc_cli.evaluation.text_reader import ReadingOptions
+from mbc_cli.evaluation.text_reader import READING_GRID, ReadingOptions
 from mbc_cli.memory import Memory
 
 
@@ -25,7 +25,7 @@ class SelectedTextMethod(TextMethod):
 
     name = "text"
     weighs = True
-    GRID: Sequence[Mapping[str, object]] = ({}, {"top_k": 2}, {"top_k": 4}, {"reader": "prompt"})
+    GRID: Sequence[Mapping[str, object]] = READING_GRID
 
     def __init__(self, setting: Setting, options: ReadingOptions) -> None:
         memory = setting.memory

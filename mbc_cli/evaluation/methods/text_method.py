@@ -38,12 +38,7 @@ class TextMethod(Method):
         self.memory = memory
         self.reader = text_reader(memory, options)
         self.texts = PassageTexts(memory)
-        self.top_k = options.top_k or self.usual_top_k(memory)
-
-    @staticmethod
-    def usual_top_k(memory: AnyMemory) -> int:
-        """How many passages are read if the options do not say: as many as ``memory`` reads."""
-        return passages_read(memory)
+        self.top_k = options.top_k or passages_read(memory)
 
     def encode(self, documents: Sequence[Document], *, batch_size: int) -> None:
         self.texts.add(documents)

@@ -58,10 +58,10 @@ class WholeBankMethod(MemoryMethod):
             )
         memory = _empty(options.adapter, setting)
         if not _same_llm(memory, setting.memory):
+            other, own = (each.model.config.base_model for each in (memory, setting.memory))
             raise UsageError(
-                f"method whole-bank: the adapter {options.adapter} is for {memory.model.config.base_model}, but "
-                f"the memory is for {setting.memory.model.config.base_model}, another LLM",
-                "name one that was trained for the same LLM",
+                f"method whole-bank: the adapter {options.adapter} is for another LLM, {other}, than {own}",
+                "name one that was trained for the same LLM as the memory's adapter",
             )
         return cls(memory)
 

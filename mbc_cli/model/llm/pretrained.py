@@ -127,9 +127,18 @@ def load_text_encoder(name: str) -> PreTrainedModel:
     with _as_one_line(f"the text encoder {name!r} could not be loaded"):
         if Path(name).is_dir():
             check_folder(Path(name))
-        return AutoModel.from_pretrained(
-            name, config=config, trust_remote_code=False, attn_implementation=ATTENTION, use_safetensors=True
+        encoder, report = AutoModel.from_pretrained(
+            name,
+            config=config,
+            trust_remote_code=False,
+            attn_implementation=ATTENTION,
+            use_safetensors=True,
+            output_loading_info=True,
         )
+        # A pooler is no part of the states, and often not kept.
+        if missing := sorted(key for key in report["missing_keys"] if not key.startswith("pooler.")):
+            raise UntrustedFileError(f"its weights lack {missing[0]} and {len(missing) - 1} others")
+        return encoder
 
 
 def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenizerBase:
