@@ -21,6 +21,7 @@ from mbc_cli.batching import batched
 from mbc_cli.errors import InputError, UsageError
 from mbc_cli.evaluation.bank_bytes import kv_lora_bytes
 from mbc_cli.evaluation.method import RANKED
+from mbc_cli.evaluation.room import check_room, positions_of
 from mbc_cli.evaluation.vector_memory import AnyMemory
 from mbc_cli.model.frozen_config import FrozenConfig
 from mbc_cli.model.llm.prefix import HIDDEN
@@ -29,6 +30,13 @@ from mbc_cli.model.telegram.model import TelegramMemoryModel
 CHAT_PROMPT = "{passages}\n\nQuestion: {question}\n\nAnswer with a few words from the text."
 PLAIN_PROMPT = "{passages}"
 """What stands before the adapter's own prompt where the LLM has no chat template."""
+
+EXAMPLE_PROMPT = (
+    "Text: The museum in Lindholm was opened on 14 March by Mira Okafor.\n"
+    "Question: Who opened the museum?\nAnswer: Mira Okafor\n\n"
+    "Text: {passages}\nQuestion: {question}\nAnswer:"
+)
+"""For LLMs that go on with a text rather than follow an instruction."""
 
 
 class ReadingOptions(FrozenConfig):
@@ -61,7 +69,7 @@ READING_GRID: Sequence[Mapping[str, object]] = (
     {"top_k": 2},
     {"top_k": 4},
     {"reader": "prompt", "top_k": 4},
-    {"reader": "prompt", "top_k": 4, "chat": False},
+    {"reader": "prompt", "top_k": 4, "chat": False, "prompt": EXAMPLE_PROMPT},
 )
 """What tuning chooses among, for methods that differ in what they find."""
 
@@ -83,7 +91,7 @@ class TextReader(ABC):
         self,
         questions: Sequence[str],
         passages: Sequence[Sequence[str]],
-        log_weights: Sequence[Sequence[float]] | None = None,
+        log_weights: Sequence[Sequence[float]],
         *,
         batch_size: int,
     ) -> list[str]:
@@ -94,7 +102,6 @@ class TextReader(ABC):
         Raises:
             InputError: a question leaves the LLM no room for any text.
         """
-        weights = log_weights or [[0.0] * len(each) for each in passages]
         sizes = [sum(map(len, each)) for each in passages]
         answers = [""] * len(questions)
         for places in batched(sorted(range(len(questions)), key=sizes.__getitem__), batch_size):
@@ -105,7 +112,7 @@ class TextReader(ABC):
                 said = self._answers(
                     [questions[place] for place in with_text],
                     [passages[place] for place in with_text],
-                    [weights[place] for place in with_text],
+                    [log_weights[place] for place in with_text],
                 )
             if without:
                 asked = [questions[place] for place in without]
@@ -125,11 +132,6 @@ class TextReader(ABC):
     def read_text(self, question: str, passages: Sequence[str]) -> str:
         """The text of what is read of ``passages`` for ``question``."""
         return "\n".join(passages)
-
-    @property
-    def _positions(self) -> int | None:
-        positions = getattr(self.memory.model.backbone.transformer.config, "max_position_embeddings", None)
-        return positions if isinstance(positions, int) else None
 
     def _decoded(self, steps: Sequence[Tensor]) -> list[str]:
         return self.memory.tokenizers.decode_answers(torch.stack(list(steps), dim=1))
@@ -173,6 +175,7 @@ class KvLoraReader(TextReader):
         log_weights = counts.to(model.device) if width > 1 else None
         prefix = model.reader(codes).side_by_side(rows.to(model.device), log_weights)
         prompts = tokenizers.encode_prompts(questions).to(model.device)
+        check_room(self.memory, prompts.input_ids.shape[1], model.reader.prefix_length(codes.shape[1]))
         steps = model.stream(
             prefix, prompts.input_ids, prompts.attention_mask, stop_tokens=tokenizers.stop_tokens
         )
@@ -198,7 +201,7 @@ class PromptReader(TextReader):
 
     def read_text(self, question: str, passages: Sequence[str]) -> str:
         text = "\n\n".join(passage.strip() for passage in passages)
-        positions = self._positions
+        positions = positions_of(self.memory)
         if positions is None:
             return text
         most = positions - self.memory.model.config.answer_tokens

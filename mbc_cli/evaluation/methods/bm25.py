@@ -111,7 +111,7 @@ class Bm25Method(TextMethod):
     def index_bytes(self) -> MethodBytes:
         parts = self._index().parts
         packed = zstandard.ZstdCompressor(level=19)
-        # Made anew from the texts whenever they are opened, in a second for 10,000 passages: not kept.
+        # Made anew from the texts when they are opened, in seconds for 10,000 passages: not kept.
         return MethodBytes(
             {},
             {},

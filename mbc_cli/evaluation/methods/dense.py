@@ -74,6 +74,7 @@ class DenseMethod(TextMethod):
     """Finds by vectors of a local encoder."""
 
     name = "dense"
+    score_scale = 20.0  # that of the loss that sentence-transformers trains with, whose logits are log odds
     GRID: Sequence[Mapping[str, object]] = READING_GRID
 
     def __init__(self, memory: AnyMemory, options: DenseOptions) -> None:

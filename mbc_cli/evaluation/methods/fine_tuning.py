@@ -20,6 +20,7 @@ from mbc_cli.batching import batched
 from mbc_cli.corpus.documents import Document, Question
 from mbc_cli.evaluation.method import Method, MethodBytes, Reply, Setting
 from mbc_cli.evaluation.options import read_options
+from mbc_cli.evaluation.room import check_room, positions_of
 from mbc_cli.evaluation.vector_memory import AnyMemory
 from mbc_cli.model.frozen_config import FrozenConfig
 from mbc_cli.model.llm.backbone import Backbone
@@ -51,6 +52,7 @@ class FineTuningMethod(Method):
     )
 
     def __init__(self, memory: AnyMemory, options: FineTuningOptions, seed: int = 0) -> None:
+        self._memory = memory
         self._tokenizers = memory.tokenizers
         self._answer_tokens = memory.model.config.answer_tokens
         self._options = options
@@ -103,6 +105,7 @@ class FineTuningMethod(Method):
         replies: list[Reply] = []
         for batch in batched([question.question for question in questions], batch_size):
             prompts = self._tokenizers.encode_prompts(batch).to(self._backbone.device)
+            check_room(self._memory, prompts.input_ids.shape[1])
             steps = self._backbone.greedy_tokens(
                 prompts.input_ids,
                 prompts.attention_mask,
@@ -129,8 +132,7 @@ class FineTuningMethod(Method):
             self._optimizer.step()
 
     def _pieces(self, texts: Sequence[str]) -> list[list[int]]:
-        positions = getattr(self._backbone.transformer.config, "max_position_embeddings", None) or _LONGEST
-        longest = min(_LONGEST, positions)
+        longest = min(_LONGEST, positions_of(self._memory) or _LONGEST)
         rows = self._tokenizers.language_tokenizer(texts, add_special_tokens=False, verbose=False)[
             "input_ids"
         ]

@@ -1,6 +1,6 @@
 """``gold-text``: text of the documents that hold the answer: what finding the right one would give.
 
-Of a document of many passages those are read that share most with the question, by BM25.
+Of a document of many passages those are read that share most with the question, by BM25, in their order.
 """
 
 from __future__ import annotations
@@ -36,8 +36,6 @@ class GoldTextMethod(TextMethod):
 
     def _gold(self, question: Question, depth: int) -> list[Found]:
         passages = [each for name in question.document_ids for each in self.texts.of(name)]
-        chosen = list(range(len(passages)))
-        if len(passages) > depth:
-            scores = Bm25Index([passage.text for passage in passages]).scores(question.question)
-            chosen = sorted(sorted(chosen, key=lambda place: -scores[place])[:depth])
-        return [Found(passages[place], 0.0) for place in chosen]
+        scores = Bm25Index([passage.text for passage in passages]).scores(question.question)
+        best = sorted(range(len(passages)), key=lambda place: -scores[place])[:depth]
+        return [Found(passages[place], float(scores[place])) for place in sorted(best)]

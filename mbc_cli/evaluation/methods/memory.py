@@ -28,8 +28,10 @@ class MemoryMethod(Method):
 
     name = "memory"
 
-    def __init__(self, memory: AnyMemory) -> None:
+    def __init__(self, memory: AnyMemory, same_llm: AnyMemory | None = None) -> None:
+        """``same_llm`` is a memory of the same LLM that others of the run share, to weigh texts by."""
         self.memory = memory
+        self._shared = same_llm or memory
         self._texts: dict[str, str] = {}
         calibration = memory.calibration if isinstance(memory, Memory) else None
         self.threshold = None if calibration is None else calibration.threshold
@@ -104,7 +106,7 @@ class MemoryMethod(Method):
     def bytes(self) -> MethodBytes:
         """What the memory keeps; beside it, what the texts that it was made from would take."""
         kept = memory_bytes(self.memory)
-        texts = text_alternatives(self.memory.model, self.memory.tokenizers, list(self._texts.values()))
+        texts = text_alternatives(self._shared.model, self._shared.tokenizers, list(self._texts.values()))
         return MethodBytes(kept.growing, kept.fixed, {**kept.alternatives, **texts})
 
 

@@ -24,7 +24,6 @@ class SelectedTextMethod(TextMethod):
     """Selects by codes in a store of its own, and reads the texts."""
 
     name = "text"
-    weighs = True
     GRID: Sequence[Mapping[str, object]] = READING_GRID
 
     def __init__(self, setting: Setting, options: ReadingOptions) -> None:

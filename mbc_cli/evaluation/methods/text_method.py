@@ -27,12 +27,13 @@ class Found(NamedTuple):
 class TextMethod(Method):
     """Keeps the documents as text, finds passages for each question and has the LLM read them.
 
-    Subclasses say what is found. Without weights all passages that are read count alike.
+    Subclasses say what is found; times ``score_scale`` its scores are log odds, by which passages that are
+    read together count.
     """
 
     threshold: float | None = None
     ranks = True
-    weighs = False
+    score_scale = 1.0
 
     def __init__(self, memory: AnyMemory, options: ReadingOptions) -> None:
         self.memory = memory
@@ -60,7 +61,7 @@ class TextMethod(Method):
         answers = self.reader.read(
             [question.question for question in questions],
             [[each.passage.text for each in part] for part in found],
-            [_log_shares([each.score for each in part]) for part in found] if self.weighs else None,
+            [_log_shares([self.score_scale * each.score for each in part]) for part in found],
             batch_size=batch_size,
         )
         return [

@@ -63,7 +63,7 @@ class WholeBankMethod(MemoryMethod):
                 f"method whole-bank: the adapter {options.adapter} is for another LLM, {other}, than {own}",
                 "name one that was trained for the same LLM as the memory's adapter",
             )
-        return cls(memory)
+        return cls(memory, setting.memory)
 
 
 def _empty(adapter: str, setting: Setting) -> AnyMemory:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mbc_cli.corpus.documents import Document, Question
-from mbc_cli.errors import UsageError
+from mbc_cli.errors import InputError, UsageError
 from mbc_cli.evaluation.method import Setting
 from mbc_cli.evaluation.methods.fine_tuning import FineTuningMethod
 from mbc_cli.memory import Memory
@@ -87,6 +87,11 @@ def test_texts_without_a_second_token_teach_nothing(select_memory: Memory, tmp_p
     before = surprise(learned(select_memory, tmp_path, []), DOCUMENT.text)
     empty = [Document("e", ""), Document("f", "a")]
     assert surprise(learned(select_memory, tmp_path, empty), DOCUMENT.text) == before
+
+
+def test_a_question_too_long_for_the_llm_is_refused(select_memory: Memory, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="but the LLM has 256"):
+        learned(select_memory, tmp_path, []).reply([Question("q", "Who? " * 99, (), ())], batch_size=2)
 
 
 @pytest.mark.parametrize("options", [{"rank": 0}, {"learning_rate": 0}, {"steps": 0}, {"batch": 0}])

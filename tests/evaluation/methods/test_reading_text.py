@@ -172,7 +172,7 @@ def test_a_prompt_holds_text_and_question_once_and_begins_as_texts_do(select_mem
     select_memory.model.stream = watch  # type: ignore[method-assign]
     options = ReadingOptions(prompt="Text: {passages} End. {question}?")
     reader = text_reader(select_memory, options)
-    reader.read(["Where is {passages}"], [["Rain in {question}.", "Snow."]], batch_size=2)
+    reader.read(["Where is {passages}"], [["Rain in {question}.", "Snow."]], [[0.0, 0.0]], batch_size=2)
     assert seen == ["<|endoftext|>Text: Rain in {question}.\n\nSnow. End. Where is {passages}?"]
 
 
@@ -198,7 +198,7 @@ def test_text_too_long_for_the_llm_loses_its_end_and_a_question_too_long_is_refu
     read = reader.read_text("Where did it rain?", passages)
     assert "\n\n".join(passages).startswith(read)
     assert 0 < len(read) < len("\n\n".join(passages))
-    (answer,) = reader.read(["Where did it rain?"], [passages], batch_size=2)
+    (answer,) = reader.read(["Where did it rain?"], [passages], [[0.0] * 40], batch_size=2)
     assert isinstance(answer, str)
     with pytest.raises(InputError, match="leaves no room for text"):
         reader.read_text("Where " * 300, passages)
@@ -219,6 +219,12 @@ def test_settings_that_make_no_sense_are_refused_in_one_line(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         make_method("bm25", Setting(select_memory, tmp_path, options=options))
+
+
+def test_the_memorys_own_reader_refuses_a_question_that_leaves_no_room(whole_telegrams: Memory) -> None:
+    reader = text_reader(whole_telegrams, ReadingOptions())
+    with pytest.raises(InputError, match="but the LLM has 256"):
+        reader.read(["Who? " * 99], [["Some text."]], [[0.0]], batch_size=2)
 
 
 def test_a_prompt_for_the_memorys_own_reader_is_refused(whole_telegrams: Memory, tmp_path: Path) -> None:
