@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field, field_validator
@@ -61,6 +61,8 @@ class ReadingOptions(FrozenConfig):
         missing = [part for part in ("{passages}", "{question}") if prompt is not None and part not in prompt]
         if missing:
             raise ValueError(f"it lacks {' and '.join(missing)}")
+        if prompt is not None and prompt.count("{passages}") > 1:
+            raise ValueError("it holds {passages} more than once")
         return prompt
 
 
@@ -76,8 +78,6 @@ READING_GRID: Sequence[Mapping[str, object]] = (
 
 class TextReader(ABC):
     """Reads passages of text for questions and answers greedily."""
-
-    kind: ClassVar[str]
 
     def __init__(self, memory: AnyMemory) -> None:
         self.memory = memory
@@ -140,8 +140,6 @@ class TextReader(ABC):
 class KvLoraReader(TextReader):
     """Reads whole passages as the memory reads telegrams."""
 
-    kind = "kv-lora"
-
     def __init__(self, memory: AnyMemory) -> None:
         super().__init__(memory)
         if not isinstance(memory.model, TelegramMemoryModel):
@@ -184,8 +182,6 @@ class KvLoraReader(TextReader):
 
 class PromptReader(TextReader):
     """Has the untouched LLM read passages in its prompt; of text too long for it the end is left out."""
-
-    kind = "prompt"
 
     def __init__(self, memory: AnyMemory, prompt: str | None = None, *, chat: bool = True) -> None:
         super().__init__(memory)

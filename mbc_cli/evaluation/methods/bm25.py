@@ -40,10 +40,7 @@ class Bm25Index:
     """
 
     def __init__(self, texts: Sequence[str], k1: float = 1.5, b: float = 0.75) -> None:
-        if importlib.util.find_spec("bm25s") is None:
-            raise MissingPackageError(
-                "BM25 needs the package bm25s, which is not installed", hint=install_hint("evaluate")
-            )
+        require_bm25s()
         import bm25s
 
         self._count = len(texts)
@@ -68,9 +65,14 @@ class Bm25Index:
         """What it consists of: the vocabulary, then the arrays of the index."""
         if self._index is None:
             return []
-        words = sorted(self._index.vocab_dict, key=self._index.vocab_dict.__getitem__)
-        arrays = [np.asarray(self._index.scores[name]) for name in ("data", "indices", "indptr")]
-        return ["\n".join(words).encode(), *(array.tobytes() for array in arrays)]
+        # Words in their order: bm25s numbers them as Python's hashes have it, which differ between runs.
+        words, held = sorted(filter(None, self._index.vocab_dict)), self._index.scores
+        places = np.array([self._index.vocab_dict[word] for word in words])
+        starts, ends = (np.asarray(held["indptr"])[places + offset] for offset in (0, 1))
+        postings = np.concatenate([np.arange(*bounds) for bounds in zip(starts, ends, strict=True)])
+        arrays = [np.asarray(held[name])[postings] for name in ("data", "indices")]
+        counts = (ends - starts).astype(np.int32)
+        return ["\n".join(words).encode(), *(array.tobytes() for array in (*arrays, counts))]
 
 
 class Bm25Method(TextMethod):
@@ -130,6 +132,14 @@ class Bm25Method(TextMethod):
 
     def _indexed(self, texts: Sequence[str]) -> Bm25Index:
         return Bm25Index(texts, self._options.k1, self._options.b)
+
+
+def require_bm25s() -> None:
+    """Raise MissingPackageError if bm25s is not installed."""
+    if importlib.util.find_spec("bm25s") is None:
+        raise MissingPackageError(
+            "BM25 needs the package bm25s, which is not installed", hint=install_hint("evaluate")
+        )
 
 
 def bm25_words(text: str) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from mbc_cli.corpus.documents import Question
 from mbc_cli.evaluation.method import Setting
-from mbc_cli.evaluation.methods.bm25 import Bm25Index
+from mbc_cli.evaluation.methods.bm25 import Bm25Index, require_bm25s
 from mbc_cli.evaluation.methods.text_method import Found, TextMethod
 from mbc_cli.evaluation.options import read_options
 from mbc_cli.evaluation.text_reader import READING_GRID, ReadingOptions
@@ -28,7 +28,9 @@ class GoldTextMethod(TextMethod):
 
         Raises:
             UsageError: an option is not accepted.
+            MissingPackageError: bm25s is not installed.
         """
+        require_bm25s()
         return cls(setting.memory, read_options(ReadingOptions, cls.name, setting.options))
 
     def find(self, questions: Sequence[Question], depth: int, *, batch_size: int) -> list[list[Found]]:

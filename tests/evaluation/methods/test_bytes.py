@@ -6,6 +6,7 @@ import io
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import zstandard
@@ -15,6 +16,7 @@ from mbc_cli.corpus.documents import Document
 from mbc_cli.evaluation.bank_bytes import adapter_bytes, memory_bytes
 from mbc_cli.evaluation.cross_entropy import text_bits
 from mbc_cli.evaluation.method import Setting
+from mbc_cli.evaluation.methods.bm25 import Bm25Index
 from mbc_cli.evaluation.methods.registry import make_method
 from mbc_cli.evaluation.text_bytes import DICTIONARY_SIZES, stored_text, text_alternatives
 from mbc_cli.memory import Memory
@@ -147,6 +149,17 @@ def test_no_text_takes_no_bits_and_each_text_is_read_once(select_memory: Memory)
         assert calls.count == once > 0
     assert first == [again[1], 0.0, again[1]]
     assert text_alternatives(model, tokenizers, [])["text, LLM cross-entropy"] == 0
+
+
+def test_the_index_of_words_is_a_number_and_a_score_for_each_word_of_each_passage() -> None:
+    texts = ["rain rain in May", "May", "", "snow in June"]
+    vocabulary, *arrays = Bm25Index(texts).parts
+    assert vocabulary.decode().split("\n") == ["in", "june", "may", "rain", "snow"]
+    scores, rows, counts = (np.frombuffer(each, kind) for each, kind in zip(arrays, "fii", strict=True))
+    assert counts.tolist() == [2, 1, 2, 1, 1]
+    assert rows.tolist() == [0, 3, 3, 0, 1, 0, 3]
+    assert len(scores) == len(rows)
+    assert (scores > 0).all()
 
 
 @pytest.mark.parametrize("name", ["memory", "text", "gold-text", "bm25"])

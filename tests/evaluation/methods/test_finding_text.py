@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from transformers import AutoModel, AutoTokenizer
 
 from mbc_cli.corpus.documents import Document, Question
-from mbc_cli.errors import ModelError, UsageError
+from mbc_cli.errors import MissingPackageError, ModelError, UsageError
 from mbc_cli.evaluation.method import Setting
 from mbc_cli.evaluation.methods.bm25 import Bm25Index
 from mbc_cli.evaluation.methods.registry import make_method
@@ -87,6 +87,15 @@ def test_a_document_that_comes_again_is_found_as_it_is_now(select_memory: Memory
     method.encode([Document("a", "A new museum.")], batch_size=4)
     assert found_by(method, "harbour", 3) == []
     assert found_by(method, "museum", 3) == [("a", 0)]
+
+
+@pytest.mark.parametrize("name", ["bm25", "gold-text"])
+def test_without_its_library_bm25_says_how_to_install_it(
+    name: str, select_memory: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda module: None)
+    with pytest.raises(MissingPackageError, match=r"bm25s.*mbc-memory\[evaluate\]"):
+        make_method(name, Setting(select_memory, tmp_path))
 
 
 def test_nothing_is_found_in_an_empty_bank(

@@ -136,6 +136,15 @@ def test_questions_with_nothing_to_read_are_answered_as_without_memory(
     assert read.sources == ("d3",)
 
 
+@pytest.mark.parametrize("reader", ["kv-lora", "prompt"])
+def test_an_empty_document_can_be_read(reader: str, whole_telegrams: Memory, tmp_path: Path) -> None:
+    method = make_method("gold-text", Setting(whole_telegrams, tmp_path, options={"reader": reader}))
+    method.encode([Document("empty", ""), *DOCUMENTS[1:]], batch_size=4)
+    asked = [Question("q", "What is house 0?", ("red",), ("empty",)), QUESTIONS[1]]
+    replies = method.explain(asked, method.reply(asked, batch_size=2), batch_size=2)
+    assert [(reply.sources, reply.holds_answer) for reply in replies] == [(("empty",), None), (("d1",), True)]
+
+
 def test_gold_text_reads_those_passages_of_its_documents_that_are_most_alike(
     select_memory: Memory, tmp_path: Path
 ) -> None:
@@ -208,6 +217,7 @@ def test_text_too_long_for_the_llm_loses_its_end_and_a_question_too_long_is_refu
     ("options", "message"),
     [
         ({"prompt": "{question}"}, r"prompt: it lacks \{passages\}"),
+        ({"prompt": "{passages} {question} {passages}"}, r"prompt: it holds \{passages\} more than once"),
         ({"top_k": 0}, r"top_k: .*greater than or equal to 1 \(received 0\)"),
         ({"reader": "kv-lora"}, "reader is 'kv-lora', but the adapter's method is 'select'"),
         ({"k1": -1.0}, "k1: "),
