@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 from mbc_cli.evaluation.method import MethodBytes
 from mbc_cli.evaluation.vector_memory import AnyMemory, VectorMemory
+from mbc_cli.model.llm.kv_lora import lora_state
+from mbc_cli.model.memory_model import MemoryModel
+
+_TEXTS, _CODEBOOKS = "documents/text", "quantizer.codebooks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +56,40 @@ def bank_bytes(memory: AnyMemory) -> BankBytes:
 
 
 def memory_bytes(memory: AnyMemory) -> MethodBytes:
-    """What ``memory`` keeps, in total: the arrays of its store's newest snapshot, or its vectors."""
+    """What ``memory`` keeps, in total: its store's newest snapshot or its vectors, and what its adapter adds.
+
+    Codes are as compressed on disk; ``packed`` and ``entropy`` are as in :class:`BankBytes`.
+    """
+    fixed = adapter_bytes(memory.model)
     if isinstance(memory, VectorMemory):
-        return MethodBytes({"vectors": memory.float32_bytes})
+        fixed.pop("codebook", None)
+        return MethodBytes({"vectors": float(memory.float32_bytes)}, fixed)
     info = memory.store.info()
-    others = {name: size for name, size in info.array_bytes.items() if name != "passages/codes"}
-    growing = {"codes": float(info.code_bytes), "ids and index": float(sum(others.values()))}
-    return MethodBytes(growing, {}, {"codes, entropy": info.passages * abs(info.code_entropy_bits) / 8})
+    others = dict(info.array_bytes)
+    codes, text = others.pop("passages/codes", 0), others.pop(_TEXTS, 0)
+    growing = {"codes": float(codes), "ids and index": float(sum(others.values()))}
+    if info.keep_text:
+        growing["text"] = float(text)
+    values = info.passages * info.slots
+    alternatives = {
+        "codes, packed": values * info.num_quantizers * (info.codebook_size - 1).bit_length() / 8,
+        "codes, entropy": info.passages * abs(info.code_entropy_bits) / 8,
+        "vectors, float32": float(values * memory.context_width * 4),
+    }
+    return MethodBytes(growing, fixed, alternatives)
+
+
+def adapter_bytes(model: MemoryModel) -> dict[str, float]:
+    """What an adapter adds to its LLM, as it is stored: ``codebook``, where it has its own, and ``adapter``.
+
+    Codes that are tokens take the LLM's own embedding table as their codebook, which costs nothing.
+    """
+    parts = {"codebook": 0.0, "adapter": kv_lora_bytes(model)}
+    for name, value in model.adapter_state().items():
+        parts["codebook" if name == _CODEBOOKS else "adapter"] += value.numel() * value.element_size()
+    return {name: size for name, size in parts.items() if size}
+
+
+def kv_lora_bytes(model: MemoryModel) -> float:
+    """The bytes of KV-LoRA."""
+    return float(sum(value.numel() * value.element_size() for value in lora_state(model.backbone).values()))

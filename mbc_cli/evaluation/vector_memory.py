@@ -26,6 +26,7 @@ from mbc_cli.inference.memory_filter import MemoryFilter
 from mbc_cli.memory import Memory
 from mbc_cli.model.adapter import read_description
 from mbc_cli.model.bank import Bank, TensorBank
+from mbc_cli.model.config import WholeBankConfig
 from mbc_cli.model.memory_model import MemoryModel
 from mbc_cli.model.tokenizers import Tokenizers
 
@@ -139,3 +140,9 @@ class VectorMemory:
 
 
 AnyMemory = Memory | VectorMemory
+
+
+def passages_read(memory: AnyMemory) -> int:
+    """How many passages the adapter of ``memory`` reads for a question; 1 where it does not select."""
+    config = memory.model.config
+    return 1 if isinstance(config, WholeBankConfig) else config.selection.top_k

@@ -76,6 +76,11 @@ class Tokenizers:
         rows = [self._prompt_ids(question) for question in questions]
         return TokenBatch(*_pad(rows, self._language_padding, left=True))
 
+    def encode_prompt_texts(self, texts: Sequence[str], *, special: bool = True) -> TokenBatch:
+        """Whole prompts, padded on the left; ``special`` adds what the LLM's tokenizer puts around a text."""
+        rows = self._ids(self.language_tokenizer, texts, special=special)
+        return TokenBatch(*_pad(rows, self._language_padding, left=True))
+
     def encode_answers(self, questions: Sequence[str], answers: Sequence[str]) -> AnswerBatch:
         """Prompts with their answers, for teacher forcing.
 

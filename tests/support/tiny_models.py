@@ -13,6 +13,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     AutoModelForCausalLM,
+    BertConfig,
+    BertModel,
     GPT2Config,
     LlamaConfig,
     MistralConfig,
@@ -117,6 +119,23 @@ def save_t5(directory: Path, *, width: int = 40, layers: int = 2, seed: int = 1)
         eos_token_id=1,
     )
     T5Model(config).save_pretrained(directory)
+    save_tokenizer(directory, "t5")
+    return directory
+
+
+def save_text_encoder(directory: Path, *, width: int = 36, seed: int = 3) -> Path:
+    """Write a random BERT (3 heads, 2 layers) with its tokenizer to ``directory`` and return it."""
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=width,
+        num_hidden_layers=2,
+        num_attention_heads=3,
+        intermediate_size=44,
+        max_position_embeddings=64,
+        pad_token_id=0,
+    )
+    BertModel(config).save_pretrained(directory)
     save_tokenizer(directory, "t5")
     return directory
 

@@ -6,15 +6,20 @@ quantising costs. An adapter without quantiser is evaluated as ``memory`` from s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from mbc_cli.corpus.documents import Document, Question
+from mbc_cli.errors import UsageError
 from mbc_cli.evaluation.abstention import relevances_elsewhere
 from mbc_cli.evaluation.bank_bytes import memory_bytes
+from mbc_cli.evaluation.held_answers import holds_answer
 from mbc_cli.evaluation.method import RANKED, Method, MethodBytes, Reply, Setting
-from mbc_cli.evaluation.vector_memory import AnyMemory, VectorMemory
+from mbc_cli.evaluation.options import NoOptions, read_options
+from mbc_cli.evaluation.text_bytes import text_alternatives
+from mbc_cli.evaluation.vector_memory import AnyMemory, VectorMemory, passages_read
 from mbc_cli.inference.answer import Source
+from mbc_cli.inference.telegrams import TelegramWords
 from mbc_cli.memory import Memory
 
 
@@ -23,17 +28,28 @@ class MemoryMethod(Method):
 
     name = "memory"
 
-    def __init__(self, memory: AnyMemory) -> None:
+    def __init__(self, memory: AnyMemory, same_llm: AnyMemory | None = None) -> None:
+        """``same_llm`` is a memory of the same LLM that others of the run share, to weigh texts by."""
         self.memory = memory
+        self._shared = same_llm or memory
+        self._texts: dict[str, str] = {}
         calibration = memory.calibration if isinstance(memory, Memory) else None
         self.threshold = None if calibration is None else calibration.threshold
 
     @classmethod
     def make(cls, setting: Setting) -> MemoryMethod:
-        """The setting's own memory."""
+        """The setting's own memory.
+
+        Raises:
+            UsageError: there are options, of which it has none.
+        """
+        read_options(NoOptions, cls.name, setting.options)
         return cls(setting.memory)
 
     def encode(self, documents: Sequence[Document], *, batch_size: int) -> None:
+        for document in documents:
+            self._texts.pop(document.id, None)  # what is written anew comes last
+            self._texts[document.id] = document.text
         self.memory.encode(documents, batch_size=batch_size)
 
     def reply(self, questions: Sequence[Question], *, batch_size: int) -> list[Reply]:
@@ -59,13 +75,39 @@ class MemoryMethod(Method):
         elsewhere: list[float | None] = [None] * len(questions)
         if isinstance(self.memory, Memory):
             elsewhere = relevances_elsewhere(self.memory, questions, batch_size)
+        held = self._held(questions, found)
         return [
-            replace(reply, ranked=in_order(reply.sources, sources), relevance_elsewhere=relevance)
-            for reply, sources, relevance in zip(replies, found, elsewhere, strict=True)
+            replace(
+                reply,
+                ranked=in_order(reply.sources, sources),
+                relevance_elsewhere=relevance,
+                holds_answer=holds,
+            )
+            for reply, sources, relevance, holds in zip(replies, found, elsewhere, held, strict=True)
+        ]
+
+    def _held(self, questions: Sequence[Question], found: Sequence[Sequence[Source]]) -> list[bool | None]:
+        """Whether the codes read hold an answer in words; None where codes are no words."""
+        if not isinstance(self.memory, Memory) or not self.memory.model.codes_are_tokens:
+            return [None] * len(questions)
+        read = [sources[: passages_read(self.memory)] for sources in found]
+        words = kept_words(self.memory, {(each.document_id, each.passage) for part in read for each in part})
+        return [
+            holds_answer(
+                "\n".join(words[each.document_id, each.passage] for each in part),
+                question.answers,
+                [self._texts[name] for name in question.document_ids if name in self._texts],
+            )
+            if part and question.answers
+            else None
+            for question, part in zip(questions, read, strict=True)
         ]
 
     def bytes(self) -> MethodBytes:
-        return memory_bytes(self.memory)
+        """What the memory keeps; beside it, what the texts that it was made from would take."""
+        kept = memory_bytes(self.memory)
+        texts = text_alternatives(self._shared.model, self._shared.tokenizers, list(self._texts.values()))
+        return MethodBytes(kept.growing, kept.fixed, {**kept.alternatives, **texts})
 
 
 class VectorsMethod(MemoryMethod):
@@ -75,8 +117,32 @@ class VectorsMethod(MemoryMethod):
 
     @classmethod
     def make(cls, setting: Setting) -> VectorsMethod:
+        """An empty memory of vectors.
+
+        Raises:
+            UsageError: the adapter's codes are exact, or there are options.
+        """
+        read_options(NoOptions, cls.name, setting.options)
         memory = setting.memory
+        if memory.model.codes_are_tokens:
+            raise UsageError(
+                "method vectors: this adapter's codes are tokens, which are exact: quantising loses nothing",
+                "leave vectors out: memory is the same",
+            )
         return cls(VectorMemory(memory.model, memory.tokenizers, adapter_name=memory.adapter_name))
+
+
+def kept_words(memory: Memory, passages: Iterable[tuple[str, int]]) -> dict[tuple[str, int], str]:
+    """What the codes hold in words of passages, each the id of its document and its place there."""
+    words = TelegramWords(memory.tokenizers.language_tokenizer.backend_tokenizer)
+    kept = {}
+    with memory.store.snapshot() as snapshot:
+        for name, place in passages:
+            document = snapshot.document(name)
+            assert document is not None  # it was found
+            codes = snapshot.codes([document.rows[place]])[0, :, 0]
+            kept[name, place] = words.text(codes.tolist())
+    return kept
 
 
 def in_order(read: Sequence[str], found: Sequence[Source]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from mbc_cli.corpus.documents import Document, Question
 from mbc_cli.evaluation.method import Method, MethodBytes, Reply, Setting
+from mbc_cli.evaluation.options import NoOptions, read_options
 from mbc_cli.evaluation.vector_memory import AnyMemory
 
 
@@ -21,7 +22,12 @@ class NoMemory(Method):
 
     @classmethod
     def make(cls, setting: Setting) -> NoMemory:
-        """The LLM of the setting's memory."""
+        """The LLM of the setting's memory.
+
+        Raises:
+            UsageError: there are options, of which it has none.
+        """
+        read_options(NoOptions, cls.name, setting.options)
         return cls(setting.memory)
 
     def encode(self, documents: Sequence[Document], *, batch_size: int) -> None:

@@ -18,6 +18,7 @@ import torch
 from safetensors import safe_open
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoModelForCausalLM,
     AutoTokenizer,
     GgufConfig,
@@ -118,6 +119,26 @@ def load_t5(name: str) -> T5Model:
         return T5Model.from_pretrained(
             name, config=config, trust_remote_code=False, attn_implementation=ATTENTION, use_safetensors=True
         )
+
+
+def load_text_encoder(name: str) -> PreTrainedModel:
+    """The encoder of a hub id or directory, without any head. Raises ModelError if there is none."""
+    config = load_config(name)
+    with _as_one_line(f"the text encoder {name!r} could not be loaded"):
+        if Path(name).is_dir():
+            check_folder(Path(name))
+        encoder, report = AutoModel.from_pretrained(
+            name,
+            config=config,
+            trust_remote_code=False,
+            attn_implementation=ATTENTION,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+        # A pooler is no part of the states, and often not kept.
+        if missing := sorted(key for key in report["missing_keys"] if not key.startswith("pooler.")):
+            raise UntrustedFileError(f"its weights lack {missing[0]} and {len(missing) - 1} others")
+        return encoder
 
 
 def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenizerBase:
