@@ -7,9 +7,10 @@ publications: what a method would have abstained from in use is counted beside i
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mbc_cli.corpus.documents import Document, Question
 from mbc_cli.errors import InputError, UsageError
@@ -77,6 +78,16 @@ class Stream:
                     "check that document_ids in the questions are ids of documents, or use larger bank sizes",
                 )
         return stream
+
+    def asking(self, most: int, *, seed: int) -> Stream:
+        """The stream with at most so many of its questions, drawn by the seed, in their order.
+
+        Raises:
+            InputError: nothing is left to ask at some size.
+        """
+        drawn = random.Random(seed).sample(range(len(self.questions)), min(most, len(self.questions)))
+        questions = [self.questions[place] for place in sorted(drawn)]
+        return replace(Stream.of(self.documents, questions, self.sizes), left_out=self.left_out)
 
     def asked_at(self, size: int) -> list[Question]:
         """The questions whose documents are all among the first ``size``."""

@@ -177,3 +177,14 @@ def test_only_taking_in_and_answering_are_timed() -> None:
     assert method.explained == 1
     assert stage.predictions[0].reply.holds_answer
     assert stage.bytes.total == 7 * 10 + 3
+
+
+def test_fewer_questions_are_drawn_by_the_seed_and_asked_in_their_order() -> None:
+    stream = Stream.of(DOCUMENTS, [ask(number, "Mira") for number in range(10)], [6])
+    drawn = stream.asking(5, seed=3)
+    assert drawn == stream.asking(5, seed=3)
+    assert drawn != stream.asking(5, seed=4)
+    numbers = [stream.questions.index(question) for question in drawn.questions]
+    assert len(numbers) == 5
+    assert numbers == sorted(numbers)
+    assert stream.asking(99, seed=3).questions == stream.questions

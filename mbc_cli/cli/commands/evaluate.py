@@ -65,6 +65,9 @@ def evaluate(
     limit: Annotated[
         int | None, count("--limit", "Only the first N documents and their questions.", panel=INPUT)
     ] = None,
+    ask: Annotated[
+        int | None, count("--ask", "At most N of the questions, drawn by the seed.", panel=INPUT)
+    ] = None,
     since: Since = None,
     until: Until = None,
     where: WhereOption = None,
@@ -189,6 +192,7 @@ def evaluate(
     chosen = names("--methods", methods, METHODS)
     tuning, reported = _parted(tune, load, streamed, data.questions, seed)
     stream = Stream.of(*reported, at)
+    stream = stream if ask is None else stream.asking(ask, seed=seed)
     plan = Plan(
         methods=chosen,
         protocols=names("--protocols", protocols, PROTOCOLS),
@@ -203,6 +207,7 @@ def evaluate(
             "split": data.split,
             "order": order,
             "limit": limit,
+            "ask": ask,
             "where": [each for each in (since, until, *(where or [])) if each],
         },
     )
