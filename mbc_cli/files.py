@@ -2,13 +2,14 @@
 
 import errno
 import os
+import sys
 from pathlib import Path
 
 from mbc_store.durable import publish, write_file
 
 from mbc_cli.errors import OutputError
 
-__all__ = ["check_new_file", "publish", "write_file"]
+__all__ = ["cache_folder", "check_new_file", "publish", "write_file"]
 
 
 def check_new_file(path: Path, *, force: bool = False) -> None:
@@ -27,3 +28,14 @@ def check_new_file(path: Path, *, force: bool = False) -> None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     if path.is_symlink() or (path.is_file() and not force):
         raise OutputError(f"{path} exists already", "choose another name, or replace it with --force")
+
+
+def cache_folder() -> Path:
+    """Where what was fetched is kept: ``MBC_CACHE``, else ``mbc`` in the user's cache folder."""
+    if chosen := os.environ.get("MBC_CACHE"):
+        return Path(chosen).expanduser()
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "mbc"
+    if local := os.environ.get("LOCALAPPDATA"):
+        return Path(local) / "mbc" / "Cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mbc"

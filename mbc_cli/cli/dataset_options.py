@@ -60,13 +60,16 @@ def load_named_dataset(
         MbcError: there is no such data set, split or order, or it cannot be read.
     """
     from mbc_cli.corpus.datasets import load_dataset
+    from mbc_cli.corpus.datasets.ordering import ordered
 
-    return load_dataset(
+    found = load_dataset(
         dataset,
         documents=documents,
         questions=questions,
-        split=split or "validation",
+        split=split,
         bad=bad,
         format=format,
         delimiter=delimiter,
     )
+    found.documents = ordered(found.documents, order, seed=seed)
+    return found

@@ -31,12 +31,14 @@ def write_squad(path: Path) -> Path:
     return path
 
 
-def test_squad_holds_each_paragraph_once_and_leaves_out_what_has_no_answer(tmp_path: Path) -> None:
+def test_squad_holds_each_paragraph_once_and_its_questions_without_an_answer(tmp_path: Path) -> None:
     bad = BadInputs()
     dataset = load_dataset("squad", documents=write_squad(tmp_path / "squad.json"), bad=bad)
     assert [document.id for document in dataset.documents] == ["Super_Bowl#1", "Super_Bowl#2"]
     assert dataset.questions[0] == Question("q1", "Where?", ("Santa Clara",), ("Super_Bowl#1",))
-    assert [question.question for question in dataset.questions] == ["Where?", "Where?"]
+    assert [question.question for question in dataset.answerable] == ["Where?", "Where?"]
+    unanswerable = [question for question in dataset.questions if not question.answers]
+    assert unanswerable == [Question("q2", "When?", (), ("Super_Bowl#1",))] * 2
     assert bad.count == 2
 
 

@@ -108,11 +108,12 @@ def adapt(
         split="train",
         bad=bad,
         needs_questions=False,
+        sample=False,
         format=format,
         delimiter=delimiter,
     )
     training = settings.training
-    if not data.questions and not training.made_questions:
+    if not data.answerable and not training.made_questions:
         training = training.model_copy(update={"made_questions": MADE_QUESTIONS})
     if show_questions is not None:
         _show_questions(data.documents, training, show_questions, json)
@@ -128,12 +129,12 @@ def adapt(
             format=format,
             delimiter=delimiter,
         )
-        held_out = (loaded.documents, loaded.questions)
+        held_out = (loaded.documents, loaded.answerable)
     elif validation_questions is not None:
         raise UsageError("--validation-questions is given without --validation", "name the documents too")
     made = f", and {training.made_questions} made from each document" if training.made_questions else ""
     output.note(
-        f"{len(data.documents):,} documents and {len(data.questions):,} questions to learn from{made}"
+        f"{len(data.documents):,} documents and {len(data.answerable):,} questions to learn from{made}"
     )
 
     with output.progress("loading PyTorch"):
@@ -148,7 +149,7 @@ def adapt(
             settings.model,
             training,
             data.documents,
-            data.questions,
+            data.answerable,
             held_out,
             output_directory,
             resume=resume,

@@ -178,8 +178,8 @@ def calibrate(
         dataset,
         documents=documents,
         questions=questions,
-        split="validation",
         bad=bad,
+        sample=False,
         format=format,
         delimiter=delimiter,
     )
@@ -202,15 +202,15 @@ def calibrate(
         loaded.model,
         loaded.tokenizers,
         data.documents,
-        data.questions,
+        data.answerable,
         threshold=threshold,
         fallback=fallback,
         batch_size=batch_size,
     )
     if found is None:
         raise InputError(
-            f"{len(data.questions):,} questions about {len(data.documents):,} documents tell nothing: either "
-            f"fewer than {2 * FEWEST_QUESTIONS} name known documents, or what they ask is not found there",
+            f"{len(data.answerable):,} questions about {len(data.documents):,} documents tell nothing: "
+            f"either fewer than {2 * FEWEST_QUESTIONS} name known documents, or what they ask is not found there",
             "give more documents with questions that name them, unseen in training but like those to come",
         )
     write_calibration(location.directory, found)

@@ -11,12 +11,35 @@ from pathlib import Path
 
 from mbc_cli.corpus.bad_input import BadInputs
 from mbc_cli.corpus.datasets.csv_rows import read_rows, row_timestamp
+from mbc_cli.corpus.datasets.description import DatasetDescription
 from mbc_cli.corpus.datasets.question_dataset import QuestionDataset
 
 COLUMNS = ("question", "answer", "ans_paragraph", "doc_id", "para_num")
+DESCRIPTION = DatasetDescription(
+    name="archivalqa",
+    what="532,444 questions about the New York Times of 1987 to 2007, made by a model and filtered.",
+    languages="English",
+    splits={
+        "test": "the paired file of the test part",
+        "validation": "that of the validation part",
+        "train": "that of the training part",
+    },
+    licence="of the paragraphs: that of the LDC's New York Times Annotated Corpus, which you must have",
+    citation="Wang, Jatowt and Yoshikawa 2022, ArchivalQA, arXiv 2109.03438; paired by CaMeLS",
+    source="https://github.com/WangJiexin/ArchivalQA",
+    files={
+        "test": ("test.csv", "*test*.csv"),
+        "validation": ("valid.csv", "*val*.csv", "*dev*.csv"),
+        "train": ("train.csv", "*train*.csv"),
+    },
+    how_to_get=(
+        "pair the published questions with your licensed corpus: "
+        "mbc dataset prepare archivalqa QUESTIONS --passages CORPUS"
+    ),
+)
 
 
-def load(path: Path | None, bad: BadInputs, delimiter: str | None = None) -> QuestionDataset:
+def load(path: Path, bad: BadInputs, delimiter: str | None = None) -> QuestionDataset:
     """Load one CSV file; each split is a file."""
     rows = []
     for number, (place, row) in enumerate(read_rows("archivalqa", path, COLUMNS, bad, delimiter), start=1):

@@ -14,7 +14,7 @@ Row = Mapping[str, str]
 
 
 def read_rows(
-    dataset: str, path: Path | None, columns: Sequence[str], bad: BadInputs, delimiter: str | None
+    dataset: str, path: Path, columns: Sequence[str], bad: BadInputs, delimiter: str | None
 ) -> Iterator[tuple[str, Row]]:
     """Yield the rows with their places; a row with an empty required column is left out.
 
@@ -22,7 +22,7 @@ def read_rows(
         UsageError: there is no file.
         MbcError: the file lacks a column.
     """
-    if path is None or not path.is_file():
+    if not path.is_file():
         raise UsageError(f"dataset {dataset} is read from its CSV file, and {path} is none", "name the file")
     for place, row in read_records([str(path)], bad, "csv", delimiter, columns[0]):
         assert isinstance(row, dict)

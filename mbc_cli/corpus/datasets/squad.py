@@ -1,31 +1,42 @@
-"""SQuAD (Rajpurkar et al., 2016) and everything in its file format, from a JSON file or from the hub.
+"""SQuAD (Rajpurkar et al., 2016, 2018) and everything in its file format, from a JSON file or from the hub.
 
-The documents are the paragraphs. Questions that SQuAD 2 marks as unanswerable are left out. Answers may be
+The documents are the paragraphs. Questions that SQuAD 2 marks as unanswerable have no answers. Answers may be
 SQuAD's ``[{"text": ...}]`` or the hub's ``{"text": [...]}``; numbers are read as text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mbc_cli.corpus.bad_input import BadInputs, BadRecord
+from mbc_cli.corpus.datasets.description import DatasetDescription
+from mbc_cli.corpus.datasets.json_file import read_json
 from mbc_cli.corpus.datasets.question_dataset import QuestionDataset
-from mbc_cli.corpus.json_text import JsonParser
 from mbc_cli.corpus.records import as_text, identifier_from, question_from, required_text
-from mbc_cli.corpus.streams import BrokenStream, open_stream, read_all
-from mbc_cli.encodings import decode_text
-from mbc_cli.errors import (
-    InputError,
-    MissingPackageError,
-    UsageError,
-    install_hint,
-)
+from mbc_cli.errors import InputError
 
-HUB_NAME = "rajpurkar/squad"
 MOST_BYTES = 128 * 2**20  # SQuAD 2 has 42 MB
+DESCRIPTION = DatasetDescription(
+    name="squad",
+    what="Questions on paragraphs of Wikipedia; version 2 adds questions that the paragraph does not answer.",
+    languages="English",
+    splits={
+        "validation": "version 1.1: 10,570 questions; version 2.0: 11,873",
+        "train": "version 1.1: 87,599 questions; version 2.0: 130,319",
+    },
+    licence="CC BY-SA 4.0",
+    citation="Rajpurkar et al. 2016, arXiv 1606.05250, and 2018, arXiv 1806.03822",
+    source="https://rajpurkar.github.io/SQuAD-explorer/",
+    files={
+        "validation": ("dev-v2.0.json", "dev-v1.1.json", "dev*.json"),
+        "train": ("train-v2.0.json", "train-v1.1.json", "train*.json"),
+    },
+    how_to_get="put dev-v1.1.json or dev-v2.0.json (and train-...) there",
+    hub=("rajpurkar/squad", None),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +49,30 @@ class _Row:
     fields: Mapping[str, Any]
 
 
-def load(path: Path | None, split: str, bad: BadInputs) -> QuestionDataset:
-    """Load a JSON file in SQuAD's format, or ``split`` of the hub's SQuAD 1.1 where ``path`` is None."""
+def load(path: Path, bad: BadInputs, delimiter: str | None = None) -> QuestionDataset:
+    """Load a JSON file in SQuAD's format."""
+    return _made(_file_rows(path, bad), bad)
+
+
+def load_rows(rows: Iterable[Mapping[str, Any]], bad: BadInputs) -> QuestionDataset:
+    """Load rows as the hub has them: ``id``, ``title``, ``context``, ``question``, ``answers``."""
+    return _made((_hub_row(number, row) for number, row in enumerate(rows, start=1)), bad)
+
+
+def _made(rows: Iterable[_Row], bad: BadInputs) -> QuestionDataset:
     dataset = QuestionDataset("squad")
     numbers: dict[str, int] = {}
-    for row in _hub_rows(split) if path is None else _file_rows(path, bad):
-        if row.fields.get("is_impossible"):
-            continue
+    for row in rows:
         known = len(dataset.documents)
         proposed = f"{row.title}#{numbers.get(row.title, 0) + 1}"
         document_id = dataset.add_document(row.context, proposed, title=row.title)
         if len(dataset.documents) > known:
             numbers[row.title] = numbers.get(row.title, 0) + 1
         try:
+            if row.fields.get("is_impossible"):
+                name = identifier_from({"id": row.fields.get("id", row.place)})
+                dataset.add_question(name, required_text(row.fields, "question"), [], document_id)
+                continue
             fields = {**row.fields, "answers": _answers(row.fields.get("answers"))}
             question = question_from(fields, default_id=row.place)
         except BadRecord as reason:
@@ -58,6 +80,11 @@ def load(path: Path | None, split: str, bad: BadInputs) -> QuestionDataset:
         else:
             dataset.add_question(question.id, question.question, list(question.answers), document_id)
     return dataset
+
+
+def _hub_row(number: int, row: Mapping[str, Any]) -> _Row:
+    name = row.get("id", number)
+    return _Row(f"row {name}", str(row.get("title") or f"article {number}"), str(row["context"]), row)
 
 
 def _answers(value: object) -> object:
@@ -69,16 +96,7 @@ def _answers(value: object) -> object:
 
 
 def _file_rows(path: Path, bad: BadInputs) -> Iterator[_Row]:
-    if not path.is_file():
-        raise UsageError(f"there is no file {path}", "name a JSON file in SQuAD's format")
-    try:
-        with open_stream(str(path)) as stream:
-            text = decode_text(read_all(stream, MOST_BYTES))
-        content = JsonParser(lambda what: bad.remark(str(path), what)).parse(text, None)
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not UTF-8 text") from None
-    except (BadRecord, BrokenStream) as reason:
-        raise InputError(f"{path}: {reason}") from None
+    content = read_json(path, bad, MOST_BYTES)
     if not isinstance(content, Mapping) or not isinstance(content.get("data"), list):
         raise InputError(f"{path} is not in SQuAD's format: it has no list 'data'")
     for number, article in enumerate(content["data"], start=1):
@@ -114,22 +132,3 @@ def _title(value: object, number: int) -> str:
         return identifier_from({"id": value}).strip()
     except BadRecord:
         return f"article {number}"
-
-
-def _hub_rows(split: str) -> Iterator[_Row]:
-    try:
-        import datasets
-    except ImportError:
-        raise MissingPackageError(
-            "reading squad from the hub needs the package datasets",
-            f"{install_hint('datasets')}, or name a JSON file in SQuAD's format",
-        ) from None
-    try:
-        rows = datasets.load_dataset(HUB_NAME, split=split)
-    except Exception as failure:  # the hub, the network and the package raise a dozen unrelated types
-        reason = " ".join(str(failure).split())[:200]
-        raise InputError(
-            f"cannot get squad from the hub: {reason}", "name a JSON file in SQuAD's format"
-        ) from None
-    for row in rows:
-        yield _Row(f"squad {split} {row['id']}", row["title"], row["context"], row)

@@ -6,9 +6,7 @@ there is whole: it takes its name when everything in it is written. Nothing impo
 
 from __future__ import annotations
 
-import os
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from mbc_cli.errors import ModelError, nearest_hint
+from mbc_cli.files import cache_folder
 from mbc_cli.model.llm.downloads import (
     DownloadError,
     HubFile,
@@ -69,17 +68,6 @@ KNOWN_BASES = (
 def known_base(name: str) -> KnownBase | None:
     """The LLM of that name (upper and lower case are equal), or None."""
     return next((base for base in KNOWN_BASES if base.name == name.lower()), None)
-
-
-def cache_folder() -> Path:
-    """Where fetched LLMs are kept: ``MBC_CACHE``, else ``mbc`` in the user's cache folder."""
-    if chosen := os.environ.get("MBC_CACHE"):
-        return Path(chosen).expanduser()
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "mbc"
-    if local := os.environ.get("LOCALAPPDATA"):
-        return Path(local) / "mbc" / "Cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mbc"
 
 
 def base_folder(base: KnownBase) -> Path:
