@@ -42,6 +42,7 @@ COMMANDS = (
     "chat",
     "adapt",
     "evaluate",
+    "dataset",
     "memory",
     "adapter",
     "base",

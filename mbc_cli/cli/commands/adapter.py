@@ -210,7 +210,7 @@ def calibrate(
     if found is None:
         raise InputError(
             f"{len(data.answerable):,} questions about {len(data.documents):,} documents tell nothing: "
-            f"either fewer than {2 * FEWEST_QUESTIONS} name known documents, or what they ask is not found there",
+            f"either fewer than {2 * FEWEST_QUESTIONS} name known documents, or what they ask is not there",
             "give more documents with questions that name them, unseen in training but like those to come",
         )
     write_calibration(location.directory, found)
