@@ -49,7 +49,8 @@ class RequestFailure(MbcError):
 
 
 class ErrorObject(BaseModel):
-    """What went wrong. ``code`` is a word that programs may rely on; ``hint`` is the way out, if any."""
+    """What went wrong. ``code`` is a word that programs may rely on; ``hint`` is the way out, if any,
+    which ``message`` has too: OpenAI's clients show nothing else."""
 
     message: str
     type: str
@@ -86,7 +87,7 @@ def error_of(failure: BaseException) -> tuple[int, ErrorObject]:
     if not isinstance(failure, MbcError | StoreError):
         failure = InternalError(f"internal error: {type(failure).__name__}", "please report it")
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
-    shown = ErrorObject(message=failure.message, type=kind, param=param, code=failure.kind, hint=failure.hint)
+    shown = ErrorObject(message=str(failure), type=kind, param=param, code=failure.kind, hint=failure.hint)
     return status, shown
 
 
