@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from mbc_store.errors import StoreError
 from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
@@ -27,6 +28,14 @@ from mbc_cli.server.service import MemoryService
 
 PAGE = Path(__file__).parent / "page"
 _REASONS = {404: "not_found", 405: "method_not_allowed"}
+
+
+class Health(BaseModel):
+    """That the server answers, and whether it asks for a key."""
+
+    status: Literal["ok"] = "ok"
+    version: str = __version__
+    needs_key: bool
 
 
 def create_app(
@@ -67,9 +76,9 @@ def create_app(
     return Guard(app, config, running.measures, watch)
 
 
-async def _health() -> dict[str, str]:
+async def _health(here: Here) -> Health:
     """Whether the server answers; needs no key."""
-    return {"status": "ok", "version": __version__}
+    return Health(needs_key=bool(here.config.keys))
 
 
 async def _metrics(here: Here) -> Response:

@@ -19,7 +19,7 @@ from mbc_cli.server.measures import Measures
 # Nothing is loaded from elsewhere, nothing inline runs, nobody frames the page.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
 )
 HEADERS = {
     "Content-Security-Policy": POLICY,
@@ -65,8 +65,8 @@ class Guard:
                     headers.setdefault(name, value)
                 if status == 413:
                     headers["Connection"] = "close"  # what is left of the body is not waited for
-                if scope["path"].startswith(_LOCKED):
-                    headers.setdefault("Cache-Control", "no-store")
+                secret = scope["path"].startswith(_LOCKED)
+                headers.setdefault("Cache-Control", "no-store" if secret else "no-cache")
             await send(message)
 
         with self._measures.in_flight.track_inprogress():

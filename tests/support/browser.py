@@ -55,7 +55,7 @@ class Browser:
     def set_screen(self, size: tuple[int, int], *, dark: bool = False) -> None:
         """Show pages on a screen of ``size`` (width, height in CSS pixels), dark or light."""
         width, height = size
-        screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
