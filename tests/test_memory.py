@@ -74,6 +74,23 @@ def test_an_older_snapshot_answers_as_it_did_and_cannot_be_written(memory: Memor
         past.encode(numbered_documents(41))
 
 
+def test_a_view_of_the_past_shares_the_model_and_leaves_the_memory_as_it_is(memory: Memory) -> None:
+    memory.encode(numbered_documents(3))
+    then, answer_then = memory.store.snapshot().id, memory.answer([QUESTION])
+    memory.encode(numbered_documents(40))
+    now = memory.answer([QUESTION])
+
+    with memory.as_of(then) as past:
+        assert past.model is memory.model
+        assert past.document_count == 3
+        assert past.answer([QUESTION]) == answer_then
+        with pytest.raises(StoreError):
+            past.forget(["d0"])
+    assert memory.answer([QUESTION]) == now
+    with pytest.raises(StoreError):
+        memory.as_of("1999-01-01")
+
+
 def test_a_store_that_does_not_exist_is_an_error(adapter_directory: Path, tmp_path: Path) -> None:
     with pytest.raises(StoreError):
         Memory.open(tmp_path / "nothing.mbc", adapter_directory)

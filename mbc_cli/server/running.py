@@ -56,7 +56,17 @@ class Running:
                 future.cancel()
 
     async def stream(self, choice: Choice, question: str) -> AsyncGenerator[Answer | str, None]:
-        """An answer as it comes: what is known at once, pieces of text, the whole answer."""
+        """An answer as it comes: what is known at once, pieces of text, the whole answer.
+
+        Where others wait the text is one piece: answering together takes a fraction of the time.
+        """
+        if self.worker.is_crowded:
+            (answer,) = await self.with_model(self.service.answer, choice, [question])
+            yield answer
+            if answer.text:
+                yield answer.text
+            yield answer
+            return
         loop = asyncio.get_running_loop()
         arrived: asyncio.Queue[tuple[Any, bool]] = asyncio.Queue()
 

@@ -18,6 +18,7 @@ from mbc_cli.errors import MbcError
 from mbc_cli.server.choice import Choice
 
 STREAMS_AT_ONCE = 16
+CROWD = 2  # questions and streams; from there on it pays to answer together
 _PATIENCE = 5.0  # seconds that an encoding waits for the questions before it
 
 Operation = Callable[[Choice, Sequence[str]], Sequence[Any]]
@@ -83,6 +84,11 @@ class ModelWorker:
     def waiting(self) -> int:
         """Questions and streams that wait."""
         return len(self._questions) + len(self._streams)
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether one more stream would be one of several things to do."""
+        return self.waiting + len(self._active) >= CROWD
 
     def submit(self, operation: Operation, choice: Choice, texts: Sequence[str]) -> list[Future[Any]]:
         """Have ``operation`` done for ``texts``; a future for each. One that is cancelled is not begun.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import openai
@@ -73,6 +74,18 @@ def test_a_stream_says_what_the_whole_answer_says(client: openai.OpenAI) -> None
     assert last.choices[0].finish_reason == "stop"
     assert (last.model_extra or {})["memory"] == (whole.model_extra or {})["memory"]
     assert usage.usage == whole.usage
+
+
+def test_streams_that_come_at_once_all_say_what_a_whole_answer_says(client: openai.OpenAI) -> None:
+    prompts = [QUESTION, UNKNOWN, "Who bought Tornado Records?"] * 6
+    whole = client.completions.create(model="news", prompt=prompts)
+
+    def streamed(prompt: str) -> str:
+        chunks = client.completions.create(model="news", prompt=prompt, stream=True)
+        return "".join(chunk.choices[0].text for chunk in chunks)
+
+    with ThreadPoolExecutor(len(prompts)) as threads:
+        assert list(threads.map(streamed, prompts)) == [choice.text for choice in whole.choices]
 
 
 def test_what_is_not_in_memory_is_said_and_marked(client: openai.OpenAI) -> None:
