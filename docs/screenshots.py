@@ -50,7 +50,9 @@ def main() -> None:
 def _ask(browser: Browser) -> None:
     browser.driver.find_element(By.ID, "question").send_keys(QUESTION)
     browser.driver.find_element(By.CSS_SELECTOR, "#ask-form .main").click()
-    WebDriverWait(browser.driver, 60).until(lambda driver: driver.find_elements(By.CSS_SELECTOR, "#sources del"))
+    WebDriverWait(browser.driver, 60).until(
+        lambda driver: driver.find_elements(By.CSS_SELECTOR, "#sources del")
+    )
 
 
 def _take(browser: Browser, name: str, size: tuple[int, int], dark: bool) -> None:

@@ -33,6 +33,7 @@ class Running:
             batch_size=config.batch_size,
             most_waiting=config.queue,
             on_batch=lambda size: self.measures.batches.observe(size),
+            on_idle=service.memory.rest,
         )
         self.measures = Measures(
             waiting=lambda: self.worker.waiting, documents=lambda: service.memory.document_count

@@ -63,14 +63,23 @@ class ModelWorker:
         batch_size: questions answered together.
         most_waiting: questions and streams that may wait.
         on_batch: told the number of questions of every batch.
+        on_idle: called when nothing has been asked for ``idle_seconds``.
     """
 
     def __init__(
-        self, *, batch_size: int, most_waiting: int, on_batch: Callable[[int], None] = lambda size: None
+        self,
+        *,
+        batch_size: int,
+        most_waiting: int,
+        on_batch: Callable[[int], None] = lambda size: None,
+        on_idle: Callable[[], None] = lambda: None,
+        idle_seconds: float = 30.0,
     ) -> None:
         self._batch_size = batch_size
         self._most_waiting = most_waiting
         self._on_batch = on_batch
+        self._on_idle = on_idle
+        self._idle_seconds = idle_seconds
         self._changed = threading.Condition()
         self._questions: deque[_Question] = deque()
         self._streams: deque[Stream] = deque()
@@ -119,7 +128,7 @@ class ModelWorker:
         end = time.monotonic() + _PATIENCE
         with self._changed:
             seen = self._rounds
-            while (self._questions or self._streams or self._active) and self._rounds == seen:
+            while self._has_work and self._rounds == seen:
                 if (left := end - time.monotonic()) <= 0 or not self._changed.wait(left):
                     return
 
@@ -135,21 +144,30 @@ class ModelWorker:
             raise ServerBusy
 
     def _run(self) -> None:
+        rested = False
         while True:
             with self._changed:
-                while not (self._questions or self._streams or self._active or self._closed):
-                    self._changed.wait()
-                if not (self._questions or self._streams or self._active):
+                patience = None if rested else self._idle_seconds
+                is_called = self._changed.wait_for(lambda: self._has_work or self._closed, patience)
+                if is_called and not self._has_work:
                     return
                 batch = self._next_batch()
                 while self._streams and len(self._active) < STREAMS_AT_ONCE:
                     self._active.append(self._streams.popleft())
+            rested = not is_called
+            if rested:
+                self._on_idle()  # may wait for whoever has the memory: nobody must wait for us meanwhile
+                continue
             if batch:
                 self._answer(batch)
             self._active = [stream for stream in self._active if _moved_on(stream)]
             with self._changed:
                 self._rounds += 1
                 self._changed.notify_all()
+
+    @property
+    def _has_work(self) -> bool:
+        return bool(self._questions or self._streams or self._active)
 
     def _next_batch(self) -> list[_Question]:
         """The question that has waited longest, and those that can be answered with it, in their order."""

@@ -136,31 +136,45 @@ def test_the_description_names_every_address_and_its_errors(server: Served) -> N
     assert described["components"]["schemas"]["MemoryPart"]["properties"]["sources"]
 
 
+def taken_on(server: Served) -> int:
+    """Requests that the server is answering or has answered, without those for its figures."""
+    lines = server.ask("metrics", headers=WITH_KEY).body.splitlines()
+    answered = [line for line in lines if line.startswith("mbc_requests_total") and "/metrics" not in line]
+    in_flight = [line for line in lines if line.startswith("mbc_requests_in_flight ")]
+    return int(sum(float(line.split()[-1]) for line in [*answered, *in_flight])) - 1
+
+
 def test_it_ends_when_what_was_asked_is_answered_and_logs_no_key(news_store: Path) -> None:
+    question = "Who bought Tornado Records?"
+    whole = ("/v1/memory/ask", {"question": [question] * 40})
+    stream = ("/v1/completions", {"model": "news", "prompt": [question] * 10, "stream": True})
     with served(news_store, "--verbose", MBC_API_KEY=KEY) as server:
         host = server.url.removeprefix("http://").rstrip("/")
-        answers: list[int] = []
+        texts: list[str] = []
 
-        def ask() -> None:
+        def ask(path: str, body: dict[str, object]) -> None:
             connection = http.client.HTTPConnection(host, timeout=60)
-            body = json.dumps({"question": ["Who bought Tornado Records?"] * 40})
             headers = WITH_KEY | {"Content-Type": "application/json"}
-            connection.request("POST", "/v1/memory/ask", body, headers)
-            answers.append(len(json.loads(connection.getresponse().read())["answers"]))
+            connection.request("POST", path, json.dumps(body), headers)
+            texts.append(connection.getresponse().read().decode())
             connection.close()
 
-        asking = [threading.Thread(target=ask) for _ in range(5)]
+        asking = [threading.Thread(target=ask, args=asked) for asked in (whole, stream) * 3]
         for each in asking:
             each.start()
-        while "mbc_batch_questions_count 0.0" in server.ask("metrics", headers=WITH_KEY).body:
+        while taken_on(server) < len(asking):
             time.sleep(0.01)
         server.process.send_signal(signal.SIGTERM)
         for each in asking:
             each.join()
-        assert answers == [40] * 5
+        streams = [text for text in texts if text.startswith("data: ")]
+        assert len(streams) == 3
+        assert all(text.endswith("data: [DONE]\n\n") for text in streams)
+        answers = [json.loads(text)["answers"] for text in texts if text not in streams]
+        assert [len(each) for each in answers] == [40] * 3
         output, errors = server.process.communicate(timeout=60)
         assert server.process.returncode == 0, errors
-        assert errors.count("POST /v1/memory/ask 200") == 5
+        assert errors.count("POST /v1/memory/ask 200") == 3
         assert KEY not in output + errors
 
 

@@ -141,6 +141,16 @@ def test_whoever_gives_way_waits_for_what_waits_then(worker: ModelWorker, record
     assert passed == [True]
 
 
+def test_who_is_asked_nothing_rests_once_and_is_there_again(recorder: Recorder) -> None:
+    rests: Queue[str] = Queue()
+    recorder.go.set()
+    worker = ModelWorker(batch_size=3, most_waiting=9, on_idle=lambda: rests.put("rest"), idle_seconds=0.01)
+    for question in ("one", "two"):
+        assert worker.submit(recorder.answer, ONE, [question])[0].result(60) == question.upper()
+        assert rests.get(timeout=60) == "rest"
+    worker.close()
+
+
 def test_what_was_taken_on_is_finished_before_the_end(worker: ModelWorker, recorder: Recorder) -> None:
     results = worker.submit(recorder.answer, ONE, ["a", "b", "c", "d"])
     closing = threading.Thread(target=worker.close)

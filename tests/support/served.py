@@ -60,7 +60,7 @@ def _response(got: Any) -> Response:
     text = got.read().decode()
     headers = {name.lower(): value for name, value in got.headers.items()}
     is_json = headers.get("content-type", "").startswith("application/json")
-    return Response(got.status, headers, json.loads(text) if is_json else text)
+    return Response(got.status, headers, json.loads(text) if is_json and text else text)
 
 
 @contextmanager
