@@ -172,7 +172,7 @@ def _report(options: argparse.Namespace, seen: Seen, took: float, metrics: str, 
     print(f"answered     {answered:,} ({answered / took:,.0f} a second)")
     print(f"lost         {sum(seen.wrong.values())} {dict(seen.wrong) or ''}")
     print(f"refused      {seen.refused} (and asked again)")
-    print(f"from memory  {seen.found / answered:.1%} read the question's own document")
+    print(f"found        {seen.found / answered:.1%} read the question's own document")
     print(f"right        {seen.exact / answered:.1%} exact")
     print(f"p50          {statistics.median(times):.3f} s")
     print(f"p95          {times[int(0.95 * (answered - 1))]:.3f} s")
