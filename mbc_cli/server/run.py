@@ -25,7 +25,7 @@ def serve(memory: Memory, config: ServerConfig, opened: socket.socket, watch: Ca
     """
     application = create_app(MemoryService(memory, config), config, watch)
     logger = logging.getLogger("uvicorn")
-    logger.handlers, logger.propagate = [_Reported(logging.WARNING)], False
+    logger.handlers, logger.propagate = [_Reported(watch)], False
     server = uvicorn.Server(
         uvicorn.Config(
             application,
@@ -48,7 +48,12 @@ def serve(memory: Memory, config: ServerConfig, opened: socket.socket, watch: Ca
 
 
 class _Reported(logging.Handler):
-    """What uvicorn would log goes where everything goes that is worth knowing, without tracebacks."""
+    """What uvicorn would log: failures are worth knowing, what strangers send is for those who watch."""
+
+    def __init__(self, watch: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._watch = watch
 
     def emit(self, record: logging.LogRecord) -> None:
-        reporting.note(record.getMessage())
+        tell = reporting.note if record.levelno >= logging.ERROR else self._watch
+        tell(record.getMessage())

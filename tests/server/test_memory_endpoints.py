@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.support.run_mbc import run_process
+from mbc_cli import Document, Memory
 from tests.support.served import Served, served
 
 pytestmark = pytest.mark.slow
@@ -131,15 +131,18 @@ def test_the_bytes_of_every_array_are_told_and_add_up(server: Served) -> None:
 
 
 def test_what_another_process_writes_is_answered_from_at_once(server: Served, news_store: Path) -> None:
-    document = {"id": "elsewhere", "text": "Ole Fjeld designed the library in Tornby."}
-    wrote = run_process("encode", "-", "--store", news_store, stdin=json.dumps(document).encode())
-    assert wrote.code == 0, wrote.err
     asked = {"question": "Who designed the library in Tornby?", "top_k": 1}
-    (answer,) = server.ask("v1/memory/ask", asked).body["answers"]
-    assert answer["sources"][0]["document_id"] == "elsewhere"
-    forgot = run_process("memory", "forget", "elsewhere", "--yes", "--store", news_store)
-    assert forgot.code == 0, forgot.err
-    assert "elsewhere" not in ids(server)
+    (before,) = server.ask("v1/memory/ask", asked).body["answers"]
+    assert "elsewhere" not in [source["document_id"] for source in before["sources"]]
+    with Memory.open(news_store, device="cpu") as ours:  # the server is another process than this one
+        ours.encode([Document("elsewhere", "Ole Fjeld designed the library in Tornby.")])
+        (answer,) = server.ask("v1/memory/ask", asked).body["answers"]
+        assert answer["sources"][0]["document_id"] == "elsewhere"
+        ours.forget(["elsewhere"])
+        assert "elsewhere" not in ids(server)
+        server.ask(DOCUMENTS, {"id": "theirs", "text": "Ole Fjeld slept."})
+        assert [each.id for each in ours.documents()][-1] == "theirs"
+        ours.forget(["theirs"])
 
 
 def test_many_who_ask_read_and_write_at_once_all_get_what_is_theirs(server: Served) -> None:
