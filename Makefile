@@ -7,20 +7,27 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --max-w
 # Exact versions for a reproducible set-up; pyproject.toml keeps the ranges open for users.
 PINS := -c .ci/constraints.txt
 
-.PHONY: quickstart test llm fast lint audit docs clean
+.PHONY: quickstart test llm browser fast lint audit docs clean
 
 quickstart: $(VENV)/.installed
 	PATH="$(abspath $(BIN)):$$PATH" bash examples/quickstart.sh
 
-test: $(VENV)/.installed-test lint llm
+test: $(VENV)/.installed-test lint llm browser
 	$(PYTEST)
 
 # The LLM of the default adapter, which some tests ask; it is fetched once, into MBC_CACHE.
 llm: $(VENV)/.installed-test
 	$(BIN)/mbc base fetch smollm2-135m-instruct
 
+# Chromium, in which pages are tested; installed where it is missing and we are allowed to.
+browser:
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
+	{ test "$$(id -u)" = 0 && apt-get -q update && \
+	apt-get -qy install --no-install-recommends chromium chromium-driver fonts-dejavu-core; } || \
+	{ echo 'the tests need Chromium: apt-get install chromium chromium-driver, or what your system has' >&2; exit 1; }
+
 # The inner loop.
-fast: $(VENV)/.installed-test llm
+fast: $(VENV)/.installed-test llm browser
 	$(PYTEST) -m 'not slow'
 
 lint: $(VENV)/.installed-test

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Unpack
 
@@ -198,6 +199,12 @@ class Memory(StoredDocuments):
         with cls.open_or_create(destination, adapter, **loading) as target:
             report = target.encode(kept, batch_size=batch_size, on_progress=on_progress)
         return ReencodeReport(report, tuple(kept.without_text), kept.are_telegrams)
+
+    def as_of(self, at: Moment) -> Memory:
+        """This memory as of ``at``, with the same model; it takes turns with this one. Close it after use."""
+        past = copy(self)
+        past.store, past._bank = MemoryStore.open(self.store.location, at=at), None
+        return past
 
     # --- encoding and answering ----------------------------------------------------------------------
 

@@ -50,6 +50,11 @@ class StoredDocuments:
             self._release()
             self._closed = True
 
+    def rest(self) -> None:
+        """Let go of what is read, so that purging can delete it. The next call reads it again."""
+        with self._turn():
+            self._release()
+
     def __enter__(self) -> Self:
         return self
 

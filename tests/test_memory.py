@@ -20,6 +20,7 @@ from mbc_cli.errors import MbcError, UsageError
 from mbc_cli.inference.adapters import resolve_adapter
 from mbc_cli.memory import Memory
 from mbc_cli.stored_documents import Forgotten
+from tests.support.run_mbc import run_process
 from tests.support.tiny_memories import CountedCalls, numbered_documents, save_adapter_directory
 
 QUESTION = "Who opened the museum?"
@@ -72,6 +73,34 @@ def test_an_older_snapshot_answers_as_it_did_and_cannot_be_written(memory: Memor
     assert past.answer([QUESTION]) == answer_then
     with pytest.raises(StoreError):
         past.encode(numbered_documents(41))
+
+
+def test_a_view_of_the_past_shares_the_model_and_leaves_the_memory_as_it_is(memory: Memory) -> None:
+    memory.encode(numbered_documents(3))
+    then, answer_then = memory.store.snapshot().id, memory.answer([QUESTION])
+    memory.encode(numbered_documents(40))
+    now = memory.answer([QUESTION])
+
+    with memory.as_of(then) as past:
+        assert past.model is memory.model
+        assert past.document_count == 3
+        assert past.answer([QUESTION]) == answer_then
+        with pytest.raises(StoreError):
+            past.forget(["d0"])
+    assert memory.answer([QUESTION]) == now
+    with pytest.raises(StoreError):
+        memory.as_of("1999-01-01")
+
+
+@pytest.mark.slow
+def test_a_memory_that_rests_lets_others_purge_and_answers_again(memory: Memory, tmp_path: Path) -> None:
+    memory.encode(numbered_documents(3))
+    answer = memory.answer([QUESTION])
+    purge = ("memory", "compact", "--purge", "--yes", "--store", tmp_path / "memory.mbc")
+    assert "is being read" in run_process(*purge).err
+    memory.rest()
+    assert run_process(*purge).code == 0
+    assert memory.answer([QUESTION]) == answer
 
 
 def test_a_store_that_does_not_exist_is_an_error(adapter_directory: Path, tmp_path: Path) -> None:

@@ -63,7 +63,9 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_hints_name_this_distribution_and_extras_that_it_has() -> None:
     assert PROJECT["name"] == DISTRIBUTION
     assert install_hint("quantize") == "pip install 'mbc-memory[quantize]'"
-    assert {"datasets", "quantize", "tensorboard", "wandb"} <= PROJECT["optional-dependencies"].keys()
+    assert {"datasets", "quantize", "server", "tensorboard", "wandb"} <= PROJECT[
+        "optional-dependencies"
+    ].keys()
 
 
 def test_the_wheel_holds_the_two_packages_whole_and_nothing_else(wheel: Path) -> None:

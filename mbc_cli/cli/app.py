@@ -40,6 +40,7 @@ COMMANDS = (
     "query",
     "search",
     "chat",
+    "serve",
     "adapt",
     "evaluate",
     "dataset",
