@@ -108,7 +108,7 @@ def show(name: Name, json: Json = False) -> None:
     output.write_table(
         ["split", "what", "file", "here"],
         [
-            [split, known.splits[split], each["names"][0], each["here"] or "-"]
+            [split, known.splits[split], known.files[split][0], each["here"] or "-"]
             for split, each in files.items()
         ],
     )

@@ -28,9 +28,10 @@ DESCRIPTION = DatasetDescription(
     citation="Wang, Jatowt and Yoshikawa 2022, ArchivalQA, arXiv 2109.03438; paired by CaMeLS",
     source="https://github.com/WangJiexin/ArchivalQA",
     files={
-        "test": ("test.csv", "*test*.csv"),
-        "validation": ("valid.csv", "*val*.csv", "*dev*.csv"),
-        "train": ("train.csv", "*train*.csv"),
+        # Not *val*: its own name has that in it.
+        "test": ("test.csv", "*_test.csv"),
+        "validation": ("valid.csv", "val.csv", "dev.csv", "*_val*.csv", "*_dev.csv"),
+        "train": ("train.csv", "*_train.csv"),
     },
     how_to_get=(
         "pair the published questions with your licensed corpus: "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -18,6 +19,9 @@ from mbc_cli.errors import InputError, UsageError, nearest_hint
 from mbc_cli.files import write_file
 
 Row = Mapping[str, object]
+
+_SIGNS = {"test": ("test", "eval"), "validation": ("val", "dev"), "train": ("train",)}
+"""How words in a file's name begin that tell its split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +98,9 @@ def _split_of(description: DatasetDescription, file: Path) -> str:
         # Sources may come in another format than the published one: only the stem counts.
         if any(fnmatch(plain, each) or fnmatch(stem, each.rpartition(".")[0]) for each in patterns):
             return split
-    words = {"test": ("test", "eval"), "validation": ("val", "dev"), "train": ("train",)}
-    for split, signs in words.items():
-        if split in description.files and any(sign in stem for sign in signs):
+    words = re.split("[^a-z]+", stem)
+    for split, signs in _SIGNS.items():
+        if split in description.files and any(word.startswith(signs) for word in words):
             return split
     raise UsageError(
         f"the name of {file} does not tell its split",

@@ -98,13 +98,12 @@ def equal_memory(setting: ProtocolSetting) -> ProtocolResult:
 
 def _shares(given: object) -> list[float]:
     values = given if isinstance(given, list) else [given]
-    if not values or not all(
-        isinstance(each, int | float) and not isinstance(each, bool) and 0 < each <= 1 for each in values
-    ):
+    shares = [float(each) for each in values if isinstance(each, int | float) and 0 < each <= 1]
+    if not shares or len(shares) < len(values) or any(each is True for each in values):
         raise UsageError(
-            f"setting shares is {given!r}; accepted: shares over 0 and at most 1, such as [0.25, 0.5, 1]"
+            f"setting shares is {given!r}; accepted: shares over 0 and at most 1, such as [0.25, 0.5, 0.9]"
         )
-    return [float(each) for each in values]
+    return shares
 
 
 def _take_in(setting: ProtocolSetting, name: str, method: Method, share: float) -> tuple[str, MethodBytes]:

@@ -8,7 +8,7 @@ from importlib import resources
 
 from mbc_cli.corpus.documents import Question
 from mbc_cli.evaluation.fresh_memory import fresh_memory
-from mbc_cli.evaluation.protocols.result import ProtocolResult, Table
+from mbc_cli.evaluation.protocols.result import Cell, ProtocolResult, Table
 from mbc_cli.evaluation.protocols.setting import ProtocolSetting
 from mbc_cli.inference.answer import Answer
 from mbc_cli.memory import Memory
@@ -42,7 +42,7 @@ def locality(setting: ProtocolSetting) -> ProtocolResult:
         for place, (question, said) in enumerate(zip(questions, alone, strict=True))
         if _holds(said.text, question.answers)
     ]
-    rows = []
+    rows: list[list[Cell]] = []
     figures: dict[str, object] = {"known": len(known), "questions": len(questions)}
     for label, answers in ways.items():
         alike = [_alike(alone[place], answers[place]) for place in range(len(questions))]

@@ -55,12 +55,7 @@ def probes(setting: ProtocolSetting) -> ProtocolResult:
         name: _recalled(memory, gaps, setting.batch_size, read=name == "memory") for name in recognised
     }
     rows: list[list[Cell]] = [
-        [
-            name,
-            None if share is None else 100 * share,
-            None if recalled[name] is None else 100 * recalled[name],
-        ]
-        for name, share in recognised.items()
+        [name, _percent(recognised[name]), _percent(recalled[name])] for name in recognised
     ]
     return ProtocolResult(
         name="probes",
@@ -75,6 +70,10 @@ def probes(setting: ProtocolSetting) -> ProtocolResult:
         },
         tables=[Table(["", "recognised %", "recalled, EM %"], rows)],
     )
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
 
 
 def _with_other_answers(
