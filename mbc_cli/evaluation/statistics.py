@@ -115,7 +115,7 @@ def _sums(measure: Measure, predictions: Sequence[Prediction], clusters: NDArray
 
 def _parts(total: int, clusters: int) -> list[int]:
     """How many samples to draw at a time, so that memory stays bounded."""
-    most = max(1, 4_000_000 // max(1, clusters))
+    most = max(1, 1_000_000 // max(1, clusters))
     return [min(most, total - start) for start in range(0, total, most)]
 
 
@@ -124,7 +124,7 @@ def _drawn(sums: Floats, seed: int) -> Floats:
     generator = np.random.default_rng(seed)
     clusters = len(sums)
     even = np.full(clusters, 1 / clusters)
-    parts = [generator.multinomial(clusters, even, size=part) for part in _parts(DRAWS, clusters)]
+    parts = (generator.multinomial(clusters, even, size=part) for part in _parts(DRAWS, clusters))
     return np.concatenate([part.astype(float) @ sums for part in parts])
 
 
@@ -146,7 +146,7 @@ def _swapped(first: Floats, second: Floats, observed: float, seed: int) -> float
     gained, total = second - first, (first + second).sum(0)
     reached = 0
     for count in _parts(SWAPS, len(first)):
-        signs = generator.choice((-1.0, 1.0), size=(count, len(first)))
+        signs = 2.0 * generator.integers(0, 2, size=(count, len(first)), dtype=np.int8) - 1
         others = (total + signs @ gained) / 2
         differences = np.abs(_ratios(others) - _ratios(total - others))
         # As much but for rounding counts as as much.
