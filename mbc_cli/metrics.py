@@ -1,7 +1,8 @@
 """How an answer is scored against the accepted ones: exact match, the published prefix match, token F1.
 
 Normalisation is that of the SQuAD 1.1 evaluation script (Rajpurkar et al. 2016): lower case, no ASCII
-punctuation, no English articles, single spaces. Accepted answers of which that leaves nothing ("A", "$") do
+punctuation, no English articles, single spaces; beside that, letters that are written composed or decomposed
+("é" in one code point or two) are equal. Accepted answers of which that leaves nothing ("A", "$") do
 not count beside others; where there is no other, only a prediction of which nothing is left matches, as in
 SQuAD, so such a question measures nothing (:func:`scorable`).
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import re
 import string
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -28,8 +30,9 @@ class Scores:
 
 
 def normalize_answer(text: str) -> str:
-    """Return ``text`` as the SQuAD evaluation compares it."""
-    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_WITHOUT_PUNCTUATION)).split())
+    """Return ``text`` as the SQuAD evaluation compares it, in Unicode's composed form (NFC)."""
+    composed = unicodedata.normalize("NFC", text)
+    return " ".join(_ARTICLES.sub(" ", composed.lower().translate(_WITHOUT_PUNCTUATION)).split())
 
 
 def scorable(answers: Sequence[str]) -> bool:

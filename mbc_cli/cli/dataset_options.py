@@ -37,7 +37,7 @@ DatasetSplit = Annotated[
 ]
 Order = Annotated[
     str,
-    typer.Option("--order", metavar="given|time|shuffled", help="Of the documents.", rich_help_panel=INPUT),
+    typer.Option("--order", metavar="ORDER", help="given, time or shuffled.", rich_help_panel=INPUT),
 ]
 OrderSeed = Annotated[int, count("--seed", "Of everything that is drawn.", least=0)]
 

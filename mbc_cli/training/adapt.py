@@ -7,7 +7,7 @@ that folder may be deleted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +16,6 @@ from typing import Any
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
-from torch import Tensor
 
 from mbc_cli.corpus.documents import Document, Question
 from mbc_cli.corpus.made_questions import all_made_questions
@@ -86,7 +85,6 @@ def adapt(
     *,
     resume: bool = False,
     device: str = "auto",
-    start: Mapping[str, Tensor] | None = None,
     on_progress: Callable[[ProgressReport], None] | None = None,
 ) -> AdaptReport:
     """Train a memory for ``config.base_model`` and write it to ``output_directory`` as an adapter.
@@ -100,8 +98,6 @@ def adapt(
         validation: documents and questions that are not learned from; None holds out
             ``training.validation_fraction`` of the documents. Without questions they are made as well.
         resume: continue the run in ``output_directory`` from its last checkpoint, if it has one.
-        start: weights to begin with instead of new ones, those of a memory of the same configuration
-            (``memory_state_dict``).
         device: ``auto`` (the best there is, or the launcher's choice), ``cpu``, or the kind of a GPU.
         on_progress: called in the first process after every report and validation.
 
@@ -134,10 +130,7 @@ def adapt(
             questions, held_out = hold_out(documents, questions, training.validation_fraction, training.seed)
             validation = (documents, held_out)
         data = build_training_set(documents, questions, tokenizers, windows)
-        if start is None:
-            model.prepare_training(data.token_ids(tokenizers))
-        else:
-            model.load_memory_state_dict(dict(start))
+        model.prepare_training(data.token_ids(tokenizers))
         validator = None
         if validation is not None:
             validator = Validator(

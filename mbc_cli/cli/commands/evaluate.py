@@ -73,7 +73,7 @@ def evaluate(
     where: WhereOption = None,
     methods: Annotated[
         str,
-        typer.Option("--methods", "-m", metavar="NAME,...", help="What to compare, in this order."),
+        typer.Option("--methods", "-m", metavar="NAME,...", help="What to compare."),
     ] = "none,memory",
     protocols: Annotated[
         str, typer.Option("--protocols", metavar="NAME,...", help="Further tests, run after the methods.")
@@ -92,7 +92,7 @@ def evaluate(
         typer.Option(
             "--tune",
             metavar="SPLIT|SHARE",
-            help="Choose the methods' settings on this split, or this share of the documents.",
+            help="Choose settings on a split, or a share of documents.",
         ),
     ] = None,
     seed: OrderSeed = 0,
@@ -134,13 +134,10 @@ def evaluate(
 ) -> None:
     """Compare a memory with other methods on the same LLM, documents and questions.
 
-    Every method takes in the stream and is asked once all documents a question names are there; answers are
-    greedy, and the memory is always read: what it would have abstained from is counted beside. Reported are
-    exact match with 95 % intervals, F1, recall, what is answered falsely, bytes and times.
-
-    A --dataset without --documents is taken from MBC_DATA, the hub, or else is the small bundled sample.
-    `mbc dataset list` knows data sets. --output holds results.json, predictions.jsonl, summary.csv and
-    report.html, which opens in any browser; `mbc evaluate compare A B` compares two of them.
+    Methods: none, memory, vectors, whole-bank, text, gold-text, bm25, dense, fine-tuning. Protocols:
+    retention, updates, equal-memory, knowledge, probes, locality, adapt-again. docs/evaluation.md explains
+    them and what is measured. A --dataset without --documents is looked for in MBC_DATA and on the hub, and
+    is else a small sample. --output holds results.json, predictions.jsonl, summary.csv and report.html.
 
     Examples:
 

@@ -25,13 +25,10 @@ from mbc_cli.evaluation.method import Reply
 from mbc_cli.evaluation.predictions import Prediction
 from mbc_cli.evaluation.protocols.result import Cell, ProtocolResult, Table
 from mbc_cli.evaluation.protocols.setting import ProtocolSetting
-from mbc_cli.inference.adapters import resolve_adapter
 from mbc_cli.memory import Memory
-from mbc_cli.model.adapter import LoadedAdapter, base_of
+from mbc_cli.model.adapter import LoadedAdapter
 from mbc_cli.model.memory_model import MemoryModel
-from mbc_cli.training.adapt import adapt
-from mbc_cli.training.checkpoints import Checkpoints
-from mbc_cli.training.config import TrainingConfig
+from mbc_cli.training.continuing import go_on_training
 
 _STEPS = 40
 _REPLAYED = 0.5  # of the old period's documents that can be learned from
@@ -60,12 +57,27 @@ def adapt_again(setting: ProtocolSetting) -> ProtocolResult:
     generator = random.Random(setting.seed)
     replayed = generator.sample(old[1], max(1, round(_REPLAYED * len(old[1]))))
     model = setting.memory.model
-    before = {name: value.clone() for name, value in model.memory_state_dict().items()}
+    before = _copied(model.memory_state_dict())
+    # What training keeps beside the weights, such as a queue of negatives: each way begins with the same.
+    beside = _copied(model.training_state())
 
     def trained(name: str, questions: Sequence[Question]) -> Weights:
         learned = {each for question in questions for each in question.document_ids}
         documents = [each for each in setting.documents if each.id in learned]
-        return _trained(setting, before, documents, questions, steps, setting.folder / name)
+        model.load_training_state(beside)
+        with _holding(model, before, before):
+            go_on_training(
+                model,
+                setting.memory.tokenizers,
+                documents,
+                questions,
+                setting.folder / name,
+                steps=steps,
+                seed=setting.seed,
+            )
+            after = _copied(model.memory_state_dict())
+        model.load_training_state(beside)
+        return after
 
     on_new = trained("new", new[1])
     adapters: dict[str, Callable[[], Weights]] = {
@@ -117,41 +129,8 @@ def _period(documents: Sequence[Document], questions: Sequence[Question], seed: 
     return list(documents), parts[0], parts[1]
 
 
-def _trained(
-    setting: ProtocolSetting,
-    start: Weights,
-    documents: Sequence[Document],
-    questions: Sequence[Question],
-    steps: int,
-    folder: Path,
-) -> Weights:
-    """The weights after so many steps from ``start``; what training writes goes into ``folder``."""
-    training = TrainingConfig(
-        epochs=steps,
-        max_steps=steps,
-        batch_size=setting.batch_size,
-        learning_rate=1e-4,
-        seed=setting.seed,
-        validation_fraction=0.0,
-        save_every=steps,
-    )
-    model = setting.memory.model
-    place = resolve_adapter(setting.memory.adapter_name).directory
-    base_model, revision = base_of(model.config, place)
-    found = {"base_model": base_model, "base_revision": revision}
-    adapt(
-        model.config.model_copy(update=found),
-        training,
-        documents,
-        questions,
-        None,
-        folder,
-        device=model.device.type,
-        start=start,
-    )
-    checkpoints = Checkpoints(folder / "training" / "checkpoints")
-    state: Weights = checkpoints.load(checkpoints.steps()[-1])[1]["model"]
-    return state
+def _copied(state: Weights) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in state.items()}
 
 
 def _mean(one: Weights, other: Weights) -> Weights:
@@ -170,6 +149,7 @@ def _holding(model: MemoryModel, weights: Weights, usual: Weights) -> Iterator[N
         yield
     finally:
         model.load_memory_state_dict(dict(usual))
+        model.eval()
 
 
 def _asked(
