@@ -6,16 +6,21 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from mbc_cli.model.batches import AnswerBatch, TokenBatch, TrainingBatch
 from mbc_cli.model.config import MemoryConfig
-from mbc_cli.model.llm.pretrained import load_tokenizer
+from mbc_cli.model.llm.plain_tokenizer import PlainTokenizer
+from mbc_cli.model.llm.pretrained import load_saved_tokenizer, load_tokenizer
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+AnyTokenizer: TypeAlias = "PreTrainedTokenizerBase | PlainTokenizer"
 IGNORED = -100  # label of a position that has no part in the loss
 
 
@@ -27,7 +32,7 @@ class Vocabulary:
     digest: str
 
     @classmethod
-    def of(cls, tokenizer: PreTrainedTokenizerBase) -> Vocabulary:
+    def of(cls, tokenizer: AnyTokenizer) -> Vocabulary:
         """LLMs of one family share it, also where their embedding tables are padded to other sizes."""
         tokens = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
         digest = hashlib.sha256("\0".join(f"{place} {token}" for token, place in tokens).encode())
@@ -40,9 +45,9 @@ class Tokenizers:
     def __init__(
         self,
         config: MemoryConfig,
-        document_tokenizer: PreTrainedTokenizerBase,
-        question_tokenizer: PreTrainedTokenizerBase,
-        language_tokenizer: PreTrainedTokenizerBase,
+        document_tokenizer: AnyTokenizer,
+        question_tokenizer: AnyTokenizer,
+        language_tokenizer: AnyTokenizer,
     ) -> None:
         self.config = config
         self.document_tokenizer = document_tokenizer
@@ -135,16 +140,18 @@ class Tokenizers:
 
     def save(self, directory: Path) -> None:
         """Write the tokenizers below ``directory``, one folder for each that differs from the LLM's."""
-        self.language_tokenizer.save_pretrained(str(directory / "language"))
         own = {"document": self.document_tokenizer, "question": self.question_tokenizer}
-        for name in self.config.encoders:
-            own[name].save_pretrained(str(directory / name))
+        kept = {name: own[name] for name in self.config.encoders}
+        for name, tokenizer in {"language": self.language_tokenizer, **kept}.items():
+            if isinstance(tokenizer, PlainTokenizer):
+                tokenizer = load_tokenizer(str(tokenizer.directory))
+            tokenizer.save_pretrained(str(directory / name))
 
     @classmethod
     def load(cls, config: MemoryConfig, directory: Path) -> Tokenizers:
         """Read what `save` wrote."""
-        language = load_tokenizer(str(directory / "language"))
-        own = {name: load_tokenizer(str(directory / name)) for name in config.encoders}
+        language = load_saved_tokenizer(directory / "language")
+        own = {name: load_saved_tokenizer(directory / name) for name in config.encoders}
         return cls(config, own.get("document", language), own.get("question", language), language)
 
     @property
@@ -166,7 +173,7 @@ class Tokenizers:
         offsets = encoding["offset_mapping"]
         return question if len(offsets) <= longest else question[: offsets[longest - 1][1]]
 
-    def _encode(self, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], longest: int) -> TokenBatch:
+    def _encode(self, tokenizer: AnyTokenizer, texts: Sequence[str], longest: int) -> TokenBatch:
         rows = tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"]
         # A decoder that attends to padding sees how far a text is padded: always to the same length then,
         # or a document's codes would depend on the others of its batch.
@@ -174,9 +181,7 @@ class Tokenizers:
         return TokenBatch(*_pad(rows, tokenizer.pad_token_id or 0, width=width))
 
     @staticmethod
-    def _ids(
-        tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], special: bool = False
-    ) -> list[list[int]]:
+    def _ids(tokenizer: AnyTokenizer, texts: Sequence[str], special: bool = False) -> list[list[int]]:
         rows: list[list[int]] = tokenizer(list(texts), add_special_tokens=special)["input_ids"]
         return rows
 
