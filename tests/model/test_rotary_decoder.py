@@ -1,4 +1,4 @@
-"""The decoder that runs without `transformers` computes what its classes do, bit for bit, and LoRA what PEFT's."""
+"""The decoder that runs without `transformers` computes what its classes do, and LoRA what PEFT's does."""
 
 from __future__ import annotations
 
