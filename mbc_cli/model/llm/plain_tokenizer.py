@@ -59,10 +59,11 @@ class PlainTokenizer:
         """Ids, and offsets of characters where wanted: of one text, or a list of each for several."""
         if truncation and max_length is not None:
             self.backend_tokenizer.enable_truncation(max_length)
-        else:
-            self.backend_tokenizer.no_truncation()
         texts = [text] if isinstance(text, str) else list(text)
-        encodings = self.backend_tokenizer.encode_batch(texts, add_special_tokens=add_special_tokens)
+        try:
+            encodings = self.backend_tokenizer.encode_batch(texts, add_special_tokens=add_special_tokens)
+        finally:
+            self.backend_tokenizer.no_truncation()
         found: dict[str, list[Any]] = {"input_ids": [encoding.ids for encoding in encodings]}
         if return_offsets_mapping:
             found["offset_mapping"] = [encoding.offsets for encoding in encodings]
