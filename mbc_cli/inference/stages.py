@@ -28,6 +28,7 @@ class Prepared:
 
     size: int
     documents: Sequence[Document]
+    digests: Sequence[int]
     passages: Sequence[Sequence[Passage]]
     tokens: TokenRows
 
@@ -120,31 +121,37 @@ class Stages:
         self._prepared = None
         return self.advance(None)
 
-    def _changed(self, documents: Sequence[Document]) -> list[Document]:
-        """The documents whose id is not stored, or is stored or under way with perhaps other content."""
+    def _changed(self, documents: Sequence[Document]) -> list[tuple[Document, int]]:
+        """The documents whose id is not stored, or is stored or under way with perhaps other content.
+
+        Each comes with its digest.
+        """
         under_way = set() if self._prepared is None else self._prepared.ids
         if self._encoded is not None:
             under_way |= self._encoded[0].ids
         with self._store.snapshot() as snapshot:
             stored = snapshot.digests([document.id for document in documents])
+        digests = [document_digest(document) for document in documents]
         return [
-            document
-            for document in documents
-            if document.id in under_way or stored.get(document.id) != document_digest(document)
+            (document, digest)
+            for document, digest in zip(documents, digests, strict=True)
+            if document.id in under_way or stored.get(document.id) != digest
         ]
 
-    def _prepare(self, size: int, documents: Sequence[Document]) -> Prepared:
+    def _prepare(self, size: int, changed: Sequence[tuple[Document, int]]) -> Prepared:
+        documents = [document for document, _ in changed]
         passages = [self._windows.split(self._tokenizers, document) for document in documents]
         texts = [passage.text for group in passages for passage in group]
         tokens = TokenRows.of(self._model, self._tokenizers, texts, batch_size=self._batch_size)
-        return Prepared(size, documents, passages, tokens)
+        return Prepared(size, documents, [digest for _, digest in changed], passages, tokens)
 
     def _records(self, prepared: Prepared) -> list[DocumentRecord]:
         """The records of the documents, in their order."""
         codes, errors = self._codes(prepared.tokens)
         records = []
         first = 0
-        for document, group in zip(prepared.documents, prepared.passages, strict=True):
+        each = zip(prepared.documents, prepared.digests, prepared.passages, strict=True)
+        for document, digest, group in each:
             rows = slice(first, first + len(group))
             first += len(group)
             records.append(
@@ -152,7 +159,7 @@ class Stages:
                     id=document.id,
                     codes=codes[rows],
                     spans=np.array([(p.start, p.end) for p in group], dtype=np.int64).reshape(-1, 2),
-                    digest=document_digest(document),
+                    digest=digest,
                     text=document.text,
                     title=document.title,
                     timestamp=document.timestamp,

@@ -1,11 +1,10 @@
-"""The frozen LLM: which architectures are supported, and how a prefix enters them."""
+"""The frozen LLM, and how a prefix enters it."""
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -13,8 +12,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mbc_cli.errors import MissingPackageError, ModelError, install_hint
+from mbc_cli.errors import MissingPackageError, install_hint
 from mbc_cli.model.base_quantize import Quantize
+from mbc_cli.model.llm.families import BackboneShape, family_of
 from mbc_cli.model.llm.prefix import HIDDEN, Prefix
 from mbc_cli.model.llm.pretrained import load_config, load_language_model, random_language_model
 from mbc_cli.model.llm.rotary_config import RotaryConfig
@@ -26,76 +26,10 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PretrainedConfig, PreTrainedModel
 
+_UNLABELLED = -100
+_LOGIT_ROWS = 128  # of a large vocabulary they take 50 MB
 # What bitsandbytes multiplies in: activations of another type would be cast at every product.
 _COMPUTE_TYPES = {"nf4": torch.bfloat16, "int8": torch.float16}
-
-
-@dataclass(frozen=True)
-class Family:
-    """Where an architecture keeps its layers and the projections of their attention."""
-
-    layers: str  # name of the module list of layers
-    projections: tuple[str, ...]  # modules that compute keys and values
-    output: str  # a layer's module that maps the heads' results back to hidden states
-    fused: bool = False  # one Conv1D (weights transposed) computes queries, keys and values side by side
-
-
-_SPLIT = Family("layers", ("k_proj", "v_proj"), "self_attn.o_proj")
-FAMILIES: dict[str, Family] = {
-    "gpt2": Family("h", ("c_attn",), "attn.c_proj", fused=True),
-    "llama": _SPLIT,
-    "mistral": _SPLIT,
-    "qwen2": _SPLIT,
-    "qwen3": _SPLIT,
-}
-
-
-@dataclass(frozen=True)
-class BackboneShape:
-    """The dimensions of an LLM that the memory modules are built for."""
-
-    hidden_size: int
-    layers: int
-    kv_heads: int
-    head_dim: int
-    vocabulary: int
-
-    @classmethod
-    def of(cls, config: PretrainedConfig | RotaryConfig) -> BackboneShape:
-        heads = config.num_attention_heads
-        for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size"):
-            size = getattr(config, name)
-            if not isinstance(size, int) or size < 1:
-                raise ModelError(
-                    f"{name} of the base model is {size!r}; accepted: a whole number from 1 on",
-                    "its config.json is damaged: copy the base model again, or name another copy",
-                )
-        return cls(
-            hidden_size=config.hidden_size,
-            layers=config.num_hidden_layers,
-            kv_heads=getattr(config, "num_key_value_heads", None) or heads,
-            head_dim=getattr(config, "head_dim", None) or config.hidden_size // heads,
-            vocabulary=config.vocab_size,
-        )
-
-    @property
-    def kv_width(self) -> int:
-        """Columns of one layer's keys (or values) for one token."""
-        return self.kv_heads * self.head_dim
-
-
-def family_of(config: PretrainedConfig | RotaryConfig) -> Family:
-    """The architecture family of an LLM's configuration.
-
-    Raises MbcError if the architecture is not supported.
-    """
-    family = FAMILIES.get(config.model_type)
-    if family is None:
-        raise ModelError(
-            f"the base model's architecture is {config.model_type!r}, which mbc does not support",
-            hint=f"supported architectures: {', '.join(FAMILIES)}",
-        )
-    return family
 
 
 class GeneratedTokens(NamedTuple):
@@ -239,6 +173,24 @@ class Backbone(nn.Module):
 
         Those are 0. Logits are computed where they count alone: with large vocabularies they weigh most.
         """
+        foreseen = (attention_mask[:, 1:] * attention_mask[:, :-1]) > 0
+        labels = F.pad(input_ids[:, 1:].masked_fill(~foreseen, _UNLABELLED), (1, 0), value=_UNLABELLED)
+        losses = self.losses_of(labels, input_ids, attention_mask, prefix)
+        return F.pad(
+            torch.zeros(foreseen.shape, device=losses.device).masked_scatter(foreseen, losses), (1, 0)
+        )
+
+    def losses_of(
+        self,
+        labels: Int[Tensor, "B S"],
+        input_ids: Int[Tensor, "B S"],
+        attention_mask: Int[Tensor, "B S"],
+        prefix: Prefix | None = None,
+    ) -> Float[Tensor, " n"]:
+        """Negative log-likelihood (n,) float32, in nats, of the n labels (B, S) that are not -100, in order.
+
+        Each is foreseen by the token before it; the first of a row is foreseen by none and left out.
+        """
         cache, mask, positions = self._reading_state(attention_mask, prefix)
         states = self.transformer.base_model(
             input_ids=input_ids,
@@ -247,11 +199,18 @@ class Backbone(nn.Module):
             past_key_values=cache,
             use_cache=cache is not None,
         ).last_hidden_state
-        foreseen = (attention_mask[:, 1:] * attention_mask[:, :-1]) > 0
-        logits = self.transformer.get_output_embeddings()(states[:, :-1][foreseen])
-        losses = F.cross_entropy(logits.float(), input_ids[:, 1:][foreseen], reduction="none")
-        return F.pad(
-            torch.zeros(foreseen.shape, device=losses.device).masked_scatter(foreseen, losses), (1, 0)
+        wanted = labels[:, 1:] != _UNLABELLED
+        states, asked = states[:, :-1][wanted], labels[:, 1:][wanted]
+        # Without a gradient nothing of the logits is kept, and few rows of them at a time suffice.
+        together = len(asked) if torch.is_grad_enabled() else _LOGIT_ROWS
+        head = self.transformer.get_output_embeddings()
+        return torch.cat(
+            [
+                F.cross_entropy(head(part).float(), part_asked, reduction="none")
+                for part, part_asked in zip(
+                    states.split(max(together, 1)), asked.split(max(together, 1)), strict=True
+                )
+            ]
         )
 
     def read_embeddings(
