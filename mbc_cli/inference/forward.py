@@ -17,6 +17,8 @@ from mbc_cli.model.tokenizers import Tokenizers
 
 # Neighbouring passages share this fraction of a window, so that a sentence cut by one is whole in the next.
 OVERLAP = 1 / 8
+# From so many tokens on a batch takes no passage that would fill less than this part of its row.
+ENOUGH_TOKENS, LEAST_FILLED = 1024, 7 / 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,10 @@ class TokenRows:
         # From the longest on: what takes most memory comes first.
         for place in sorted(range(len(rows)), key=lambda place: len(rows[place]), reverse=True):
             width = max(least, len(rows[batches[-1][0]])) if batches else 0
-            if not batches or (len(batches[-1]) + 1) * width > batch_size * longest:
+            tokens = len(batches[-1]) * width if batches else 0
+            is_full = tokens + width > batch_size * longest
+            mostly_padding = max(least, len(rows[place])) < LEAST_FILLED * width
+            if not batches or is_full or (mostly_padding and tokens >= ENOUGH_TOKENS):
                 batches.append([])
             batches[-1].append(place)
         return cls(rows, batches)
