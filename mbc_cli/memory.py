@@ -237,7 +237,7 @@ class Memory(StoredDocuments):
         Args:
             commit_seconds: read ``documents`` in a thread, and commit also when so long has passed since the
                 first that is not, and what was read before Ctrl-C or a failure of ``documents``.
-            batch_size: passages per forward pass.
+            batch_size: passages of full length per forward pass; of shorter ones as many tokens.
             window: longest passage in tokens; None is all the adapter reads.
             overlap: tokens that neighbouring passages share; None is an eighth of the window.
             on_progress: gets the report so far after every commit.

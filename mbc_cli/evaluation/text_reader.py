@@ -24,7 +24,9 @@ from mbc_cli.evaluation.method import RANKED
 from mbc_cli.evaluation.room import check_room, positions_of
 from mbc_cli.evaluation.vector_memory import AnyMemory
 from mbc_cli.model.frozen_config import FrozenConfig
+from mbc_cli.model.llm.plain_tokenizer import PlainTokenizer
 from mbc_cli.model.llm.prefix import HIDDEN
+from mbc_cli.model.llm.pretrained import load_tokenizer
 from mbc_cli.model.telegram.model import TelegramMemoryModel
 
 CHAT_PROMPT = "{passages}\n\nQuestion: {question}\n\nAnswer with a few words from the text."
@@ -185,7 +187,9 @@ class PromptReader(TextReader):
 
     def __init__(self, memory: AnyMemory, prompt: str | None = None, *, chat: bool = True) -> None:
         super().__init__(memory)
-        self._tokenizer = memory.tokenizers.language_tokenizer
+        own = memory.tokenizers.language_tokenizer
+        # One that is run without transformers knows no chat template.
+        self._tokenizer = load_tokenizer(str(own.directory)) if isinstance(own, PlainTokenizer) else own
         self._is_chat = chat and bool(self._tokenizer.chat_template)
         usual = CHAT_PROMPT if self._is_chat else PLAIN_PROMPT + memory.model.config.prompt
         self._prompt = usual if prompt is None else prompt

@@ -21,7 +21,7 @@ from mbc_cli.inference.adapters import Loading, load_on, resolve_adapter
 from mbc_cli.inference.answer import Answer, Source
 from mbc_cli.inference.answerer import Answerer
 from mbc_cli.inference.encode import EncodeReport
-from mbc_cli.inference.forward import Windows, encoded_passages
+from mbc_cli.inference.forward import TokenRows, Windows, encoded_passages
 from mbc_cli.inference.memory_filter import MemoryFilter
 from mbc_cli.memory import Memory
 from mbc_cli.model.adapter import read_description
@@ -100,7 +100,8 @@ class VectorMemory:
         windows = Windows.of(self.model, self.tokenizers)
         passages = [passage for document in added for passage in windows.split(self.tokenizers, document)]
         texts = [passage.text for passage in passages]
-        batches = list(encoded_passages(self.model, self.tokenizers, texts, batch_size=batch_size))
+        tokens = TokenRows.of(self.model, self.tokenizers, texts, batch_size=batch_size)
+        batches = list(encoded_passages(self.model, self.tokenizers, tokens))
         if batches:
             order = torch.tensor([index for indices, _ in batches for index in indices])
             self._vectors.append(torch.cat([encoded.passages for _, encoded in batches])[order.argsort()])

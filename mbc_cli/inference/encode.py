@@ -1,7 +1,8 @@
 """Documents become codes in the store: one forward pass per passage, no gradients.
 
-Work goes in chunks of ``commit_every`` documents. Each chunk is one transaction, so an interrupted run loses
-at most the chunk it was in, and running it again skips everything already stored with equal content.
+Work goes in chunks of ``commit_every`` documents, three of which are under way at a time (stages.py). Each
+chunk is one transaction, so an interrupted run loses at most those, and running it again skips everything
+already stored with equal content.
 """
 
 from __future__ import annotations
@@ -10,15 +11,17 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 
 import numpy as np
 import torch
-from mbc_store import DocumentRecord, MemoryStore
+from mbc_store import MemoryStore
 
-from mbc_cli.corpus.documents import Document, document_digest
+from mbc_cli.corpus.documents import Document
 from mbc_cli.errors import AdapterError, UsageError
-from mbc_cli.inference.forward import Windows, encoded_passages
+from mbc_cli.inference.forward import TokenRows, Windows, encoded_passages
+from mbc_cli.inference.stages import Stages, Stored
 from mbc_cli.model.config import MemoryConfig
 from mbc_cli.model.memory_model import MemoryModel
 from mbc_cli.model.tokenizers import Tokenizers
@@ -69,12 +72,13 @@ def encode(
     That holds for equal content in other windows as well: a stored document keeps the passages it has.
 
     Args:
-        documents: read once, lazily; at most ``commit_every`` of them are held at a time. Of equal ids the
-            later document counts.
+        documents: read once, lazily; at most three times ``commit_every`` of them are held at a time. Of
+            equal ids the later document counts.
         commit_seconds: for documents that come when they come, as from a pipe: they are read in a thread, and
             committed when this many seconds have passed since the first that is not, and before an
             interruption or a failure of theirs ends the run.
-        batch_size: passages per forward pass.
+        batch_size: a forward pass takes as many tokens as so many passages of full length hold; of shorter
+            ones more.
         window: longest passage in tokens; None is all the adapter reads.
         overlap: tokens that neighbouring passages share; None is an eighth of the window.
         on_progress: called with the report so far after every commit.
@@ -104,35 +108,61 @@ def encode(
         arriving = ReadAhead(lambda put: _each(documents, put))
         source = arriving.with_pauses(commit_seconds)
 
-    def store_chunk(chunk: Sequence[Document]) -> EncodeReport:
-        with turn():
-            changed = _changed(store, chunk)
-            records = encode_records(model, tokenizers, changed, windows=windows, batch_size=batch_size)
-            with store.transaction(f"encode {len(records)} documents") as transaction:
-                transaction.upsert(records)
-        counts = transaction.counts
-        return replace(
+    def told(stored: Stored | None) -> None:
+        nonlocal report
+        if stored is None:
+            return
+        counts = stored.counts
+        report = replace(
             report,
             added=report.added + counts.added,
             replaced=report.replaced + counts.replaced,
-            unchanged=report.unchanged + len(chunk) - len(records) + counts.unchanged,
+            unchanged=report.unchanged + stored.size - stored.records + counts.unchanged,
             duplicates=seen.again,
-            passages=report.passages + sum(len(record.codes) for record in records),
+            passages=report.passages + stored.passages,
             commits=report.commits + bool(counts.changes),
             seconds=time.perf_counter() - start,
         )
-
-    for chunk in _chunks(seen.counting(source), commit_every):
-        try:
-            report = store_chunk(chunk)
-        except KeyboardInterrupt:
-            if arriving is None or arriving.stopped:
-                raise
-            # What was read of a pipe does not come again. The next interruption ends at once.
-            arriving.stopped = True
-            report = store_chunk(chunk)
         if on_progress is not None:
             on_progress(report)
+
+    codes = partial(_codes, model, tokenizers)
+    with Stages(model, tokenizers, store, codes, windows=windows, batch_size=batch_size, turn=turn) as stages:
+
+        def finish() -> None:
+            while not stages.is_empty:
+                told(stages.advance(None))
+
+        def store_at_once(chunk: Sequence[Document]) -> None:
+            told(stages.advance(chunk))
+            finish()
+
+        def before_failure(chunks: Iterator[list[Document]]) -> Iterator[list[Document]]:
+            """``chunks``; where they fail, those that came before are stored first."""
+            try:
+                yield from chunks
+            except Exception:
+                finish()
+                raise
+
+        try:
+            for chunk in before_failure(_chunks(seen.counting(source), commit_every)):
+                if arriving is None:
+                    told(stages.advance(chunk))
+                    continue
+                try:
+                    store_at_once(chunk)
+                except KeyboardInterrupt:
+                    if arriving.stopped:
+                        raise
+                    # What was read of a pipe does not come again. The next interruption ends at once.
+                    arriving.stopped = True
+                    stages.drop()
+                    store_at_once(chunk)
+        except KeyboardInterrupt:
+            told(stages.commit_encoded())
+            raise
+        finish()
     if arriving is not None and arriving.stopped:
         raise KeyboardInterrupt
     return report
@@ -158,40 +188,6 @@ def require_codes(config: MemoryConfig) -> None:
         )
 
 
-def encode_records(
-    model: MemoryModel,
-    tokenizers: Tokenizers,
-    documents: Sequence[Document],
-    *,
-    windows: Windows,
-    batch_size: int,
-) -> list[DocumentRecord]:
-    """Encode ``documents`` without storing them; the records come in the same order."""
-    passages = [windows.split(tokenizers, document) for document in documents]
-    texts = [passage.text for group in passages for passage in group]
-    codes, errors = encode_texts(model, tokenizers, texts, batch_size=batch_size)
-    records = []
-    first = 0
-    for document, group in zip(documents, passages, strict=True):
-        rows = slice(first, first + len(group))
-        first += len(group)
-        records.append(
-            DocumentRecord(
-                id=document.id,
-                codes=codes[rows],
-                spans=np.array([(p.start, p.end) for p in group], dtype=np.int64).reshape(-1, 2),
-                digest=document_digest(document),
-                text=document.text,
-                title=document.title,
-                timestamp=document.timestamp,
-                metadata=document.metadata,
-                quantization_error=float(errors[rows].mean()) if group and errors is not None else None,
-            )
-        )
-    return records
-
-
-@torch.inference_mode()
 def encode_texts(
     model: MemoryModel, tokenizers: Tokenizers, texts: Sequence[str], *, batch_size: int
 ) -> tuple[np.ndarray, np.ndarray | None]:
@@ -201,17 +197,26 @@ def encode_texts(
     errors are None where codes are tokens.
     """
     require_codes(model.config)
-    codes = np.zeros((len(texts), *model.code_shape[:2]), dtype=np.int64)
-    errors = np.zeros(len(texts), dtype=np.float32)
+    passages = TokenRows.of(model, tokenizers, texts, batch_size=batch_size)
+    return _codes(model, tokenizers, passages)
+
+
+@torch.inference_mode()
+def _codes(
+    model: MemoryModel, tokenizers: Tokenizers, passages: TokenRows
+) -> tuple[np.ndarray, np.ndarray | None]:
+    count = len(passages.rows)
+    codes = np.zeros((count, *model.code_shape[:2]), dtype=np.int64)
+    errors = np.zeros(count, dtype=np.float32)
     quantized = True
-    with progress("passages", total=len(texts), unit="passages") as advance:
-        for indices, encoded in encoded_passages(model, tokenizers, texts, batch_size=batch_size):
+    with progress("passages", total=count, unit="passages") as advance:
+        for places, encoded in encoded_passages(model, tokenizers, passages):
             assert encoded.codes is not None
-            codes[indices] = encoded.codes.cpu().numpy()
+            codes[places] = encoded.codes.cpu().numpy()
             quantized = encoded.error is not None
             if encoded.error is not None:
-                errors[indices] = encoded.error.cpu().numpy()
-            advance(len(indices))
+                errors[places] = encoded.error.cpu().numpy()
+            advance(len(places))
     return codes, errors if quantized else None
 
 
@@ -262,10 +267,3 @@ def _chunks(documents: Iterable[Document | Pause], size: int) -> Iterator[list[D
             chunk, characters = {}, 0
     if chunk:
         yield list(chunk.values())
-
-
-def _changed(store: MemoryStore, documents: Sequence[Document]) -> list[Document]:
-    """The documents whose id is not stored, or is stored with other content."""
-    with store.snapshot() as snapshot:
-        stored = snapshot.digests([document.id for document in documents])
-    return [document for document in documents if stored.get(document.id) != document_digest(document)]

@@ -20,7 +20,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import yaml
@@ -28,7 +28,6 @@ from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import PretrainedConfig
 
 from mbc_cli.errors import AdapterError, MbcError
 from mbc_cli.files import write_file
@@ -46,13 +45,18 @@ from mbc_cli.model.build import build_memory_model
 from mbc_cli.model.calibration import Calibration
 from mbc_cli.model.config import MemoryConfig
 from mbc_cli.model.frozen_config import FrozenConfig
-from mbc_cli.model.llm.backbone import Backbone
+from mbc_cli.model.llm.backbone import Backbone, load_llm_config
 from mbc_cli.model.llm.kv_lora import load_lora_state, lora_state, save_kv_lora
-from mbc_cli.model.llm.pretrained import load_config, tensor_shapes, weight_files
+from mbc_cli.model.llm.model_folder import tensor_shapes, weight_files
+from mbc_cli.model.llm.rotary_config import RotaryConfig
+from mbc_cli.model.llm.sketch import without_storage
 from mbc_cli.model.memory_model import MemoryModel
 from mbc_cli.model.model_card import model_card
 from mbc_cli.model.tokenizers import Tokenizers
 from mbc_cli.untrusted import UntrustedFileError, parse_yaml, read_text
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 FORMAT = 2
 WEIGHTS = "memory.safetensors"
@@ -144,9 +148,11 @@ def load_adapter(
     for damage in damages(directory, description["files"], among=files, largest_read=CHECKED_AT_LOAD):
         raise _damaged(directory, damage)
     base, revision = base_of(config, directory, base_model_override)
-    _check_dimensions(directory, config, load_config(base, revision))
+    quantize = quantize or config.base_quantize
+    llm_config = load_llm_config(base, revision, quantize=quantize, to_train=False)
+    _check_dimensions(directory, config, llm_config)
     backbone = Backbone.from_pretrained(
-        base, revision=revision, device=device, quantize=quantize or config.base_quantize
+        base, revision=revision, device=device, quantize=quantize, to_train=False
     )
     tokenizers = Tokenizers.load(config, directory / "tokenizers")
     model = build_memory_model(
@@ -247,10 +253,12 @@ def base_of(config: MemoryConfig, directory: Path, override: str | None = None) 
     return (config.base_model, config.base_revision) if inside is None else (str(inside), None)
 
 
-def _check_dimensions(directory: Path, config: MemoryConfig, llm_config: PretrainedConfig) -> None:
+def _check_dimensions(
+    directory: Path, config: MemoryConfig, llm_config: PretrainedConfig | RotaryConfig
+) -> None:
     """Compare what config.yaml describes with the weights' headers, before it takes any memory."""
     try:
-        with torch.device("meta"):
+        with without_storage():
             sketch = build_memory_model(
                 config, Backbone.from_config(llm_config), weights_follow=True, architectures=directory
             )

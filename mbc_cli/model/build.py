@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 import torch
-from transformers import PretrainedConfig
 
 from mbc_cli.model.base_quantize import Quantize
 from mbc_cli.model.config import (
@@ -18,12 +17,15 @@ from mbc_cli.model.config import (
 )
 from mbc_cli.model.llm.backbone import Backbone
 from mbc_cli.model.llm.kv_lora import lora_parameters
+from mbc_cli.model.llm.sketch import without_storage
 from mbc_cli.model.memory_model import MemoryModel
 from mbc_cli.model.quantizer import VectorQuantizer
 from mbc_cli.model.select.build import build_select_model
 from mbc_cli.model.telegram.build import build_telegram_model
 from mbc_cli.model.tokenizers import Tokenizers, Vocabulary
-from mbc_cli.model.whole_bank.build import build_whole_bank_model
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 
 def create_memory_model(
@@ -62,6 +64,8 @@ def build_memory_model(
     model: MemoryModel
     match config:
         case WholeBankConfig():
+            from mbc_cli.model.whole_bank.build import build_whole_bank_model  # T5s of transformers
+
             model = build_whole_bank_model(
                 config, backbone, weights_follow=weights_follow, architectures=architectures
             )
@@ -82,7 +86,7 @@ def count_parameters(config: MemoryConfig, llm_config: PretrainedConfig) -> dict
 
     Everything is built on the meta device, so even the largest preset takes no memory.
     """
-    with torch.device("meta"):
+    with without_storage():
         backbone = Backbone.from_config(llm_config)
         counts = {"language_model": sum(p.numel() for p in backbone.parameters())}
         model = build_memory_model(config, backbone, weights_follow=True)

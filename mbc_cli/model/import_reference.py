@@ -24,7 +24,8 @@ from mbc_cli.model.config import (
     WholeBankConfig,
 )
 from mbc_cli.model.llm.architectures import model_config
-from mbc_cli.model.llm.backbone import Backbone, BackboneShape
+from mbc_cli.model.llm.backbone import Backbone
+from mbc_cli.model.llm.families import BackboneShape
 from mbc_cli.model.tokenizers import Tokenizers
 from mbc_cli.model.whole_bank.build import build_whole_bank_model
 from mbc_cli.model.whole_bank.model import WholeBankMemoryModel

@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from mbc_cli.model.bank import Bank, EncodedPassages, Reading, Times
 from mbc_cli.model.batches import TokenBatch, TrainingBatch, TrainingLoss
@@ -124,8 +123,7 @@ class MemoryModel(nn.Module, ABC):
         labels: Int[Tensor, "B S"],
     ) -> Float[Tensor, ""]:
         """Mean negative log-likelihood, in nats, of the tokens whose label is not -100."""
-        logits = self.answer_logits(prefix, input_ids, attention_mask)[:, :-1]
-        return F.cross_entropy(logits.flatten(0, 1).float(), labels[:, 1:].flatten())
+        return self.backbone.losses_of(labels, input_ids, attention_mask, prefix).mean()
 
     def generate(
         self,

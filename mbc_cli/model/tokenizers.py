@@ -6,16 +6,25 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
+from mbc_cli.batching import batched
 from mbc_cli.model.batches import AnswerBatch, TokenBatch, TrainingBatch
 from mbc_cli.model.config import MemoryConfig
-from mbc_cli.model.llm.pretrained import load_tokenizer
+from mbc_cli.model.llm.plain_tokenizer import PlainTokenizer
+from mbc_cli.model.llm.pretrained import load_saved_tokenizer, load_tokenizer
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+AnyTokenizer: TypeAlias = "PreTrainedTokenizerBase | PlainTokenizer"
+Ids: TypeAlias = "list[int] | np.ndarray"
+_TOKENIZED_TOGETHER = 64  # documents
 IGNORED = -100  # label of a position that has no part in the loss
 
 
@@ -27,7 +36,7 @@ class Vocabulary:
     digest: str
 
     @classmethod
-    def of(cls, tokenizer: PreTrainedTokenizerBase) -> Vocabulary:
+    def of(cls, tokenizer: AnyTokenizer) -> Vocabulary:
         """LLMs of one family share it, also where their embedding tables are padded to other sizes."""
         tokens = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
         digest = hashlib.sha256("\0".join(f"{place} {token}" for token, place in tokens).encode())
@@ -40,9 +49,9 @@ class Tokenizers:
     def __init__(
         self,
         config: MemoryConfig,
-        document_tokenizer: PreTrainedTokenizerBase,
-        question_tokenizer: PreTrainedTokenizerBase,
-        language_tokenizer: PreTrainedTokenizerBase,
+        document_tokenizer: AnyTokenizer,
+        question_tokenizer: AnyTokenizer,
+        language_tokenizer: AnyTokenizer,
     ) -> None:
         self.config = config
         self.document_tokenizer = document_tokenizer
@@ -65,11 +74,27 @@ class Tokenizers:
 
     def encode_documents(self, texts: Sequence[str]) -> TokenBatch:
         """Ids of documents, cut to the amortizer's window, padded on the right."""
-        return self._encode(self.document_tokenizer, texts, self.config.amortization.document_tokens)
+        return self.document_batch(self.document_ids(texts))
+
+    def document_ids(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Ids (S,) int32 of documents, cut to the amortizer's window."""
+        longest = self.config.amortization.document_tokens
+        # A tokenizer holds some 300 bytes per token while it works.
+        return [
+            np.array(row, dtype=np.int32)
+            for part in batched(texts, _TOKENIZED_TOGETHER)
+            for row in self._cut_ids(self.document_tokenizer, part, longest)
+        ]
+
+    def document_batch(self, rows: Sequence[Ids]) -> TokenBatch:
+        """Ids of documents, padded on the right."""
+        return self._padded(self.document_tokenizer, rows, self.config.amortization.document_tokens)
 
     def encode_questions(self, texts: Sequence[str]) -> TokenBatch:
         """Ids of questions for the question encoder, cut and padded on the right."""
-        return self._encode(self.question_tokenizer, texts, self.config.amortization.question_tokens)
+        longest = self.config.amortization.question_tokens
+        rows = self._cut_ids(self.question_tokenizer, texts, longest)
+        return self._padded(self.question_tokenizer, rows, longest)
 
     def encode_prompts(self, questions: Sequence[str]) -> TokenBatch:
         """What the LLM reads before it answers, padded on the left so that all answers start together."""
@@ -140,16 +165,18 @@ class Tokenizers:
 
     def save(self, directory: Path) -> None:
         """Write the tokenizers below ``directory``, one folder for each that differs from the LLM's."""
-        self.language_tokenizer.save_pretrained(str(directory / "language"))
         own = {"document": self.document_tokenizer, "question": self.question_tokenizer}
-        for name in self.config.encoders:
-            own[name].save_pretrained(str(directory / name))
+        kept = {name: own[name] for name in self.config.encoders}
+        for name, tokenizer in {"language": self.language_tokenizer, **kept}.items():
+            if isinstance(tokenizer, PlainTokenizer):
+                tokenizer = load_tokenizer(str(tokenizer.directory))
+            tokenizer.save_pretrained(str(directory / name))
 
     @classmethod
     def load(cls, config: MemoryConfig, directory: Path) -> Tokenizers:
         """Read what `save` wrote."""
-        language = load_tokenizer(str(directory / "language"))
-        own = {name: load_tokenizer(str(directory / name)) for name in config.encoders}
+        language = load_saved_tokenizer(directory / "language")
+        own = {name: load_saved_tokenizer(directory / name) for name in config.encoders}
         return cls(config, own.get("document", language), own.get("question", language), language)
 
     @property
@@ -171,30 +198,30 @@ class Tokenizers:
         offsets = encoding["offset_mapping"]
         return question if len(offsets) <= longest else question[: offsets[longest - 1][1]]
 
-    def _encode(self, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], longest: int) -> TokenBatch:
-        rows = tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"]
+    @staticmethod
+    def _cut_ids(tokenizer: AnyTokenizer, texts: Sequence[str], longest: int) -> list[list[int]]:
+        rows: list[list[int]] = tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"]
+        return rows
+
+    def _padded(self, tokenizer: AnyTokenizer, rows: Sequence[Ids], longest: int) -> TokenBatch:
         # A decoder that attends to padding sees how far a text is padded: always to the same length then,
         # or a document's codes would depend on the others of its batch.
         width = longest if self.config.attends_to_padding else 1
         return TokenBatch(*_pad(rows, tokenizer.pad_token_id or 0, width=width))
 
     @staticmethod
-    def _ids(
-        tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], special: bool = False
-    ) -> list[list[int]]:
+    def _ids(tokenizer: AnyTokenizer, texts: Sequence[str], special: bool = False) -> list[list[int]]:
         rows: list[list[int]] = tokenizer(list(texts), add_special_tokens=special)["input_ids"]
         return rows
 
 
-def _pad(
-    rows: Sequence[list[int]], padding: int, *, left: bool = False, width: int = 1
-) -> tuple[Tensor, Tensor]:
+def _pad(rows: Sequence[Ids], padding: int, *, left: bool = False, width: int = 1) -> tuple[Tensor, Tensor]:
     """Rows of ids as ids and mask (B, S), S the longest row's length but at least ``width``."""
     longest = max([width, *map(len, rows)])
     ids = torch.full((len(rows), longest), padding, dtype=torch.int64)
     mask = torch.zeros_like(ids)
     for number, row in enumerate(rows):
         place = slice(longest - len(row), longest) if left else slice(len(row))
-        ids[number, place] = torch.tensor(row, dtype=torch.int64)
+        ids[number, place] = torch.as_tensor(row, dtype=torch.int64)
         mask[number, place] = 1
     return ids, mask

@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mbc_store.errors import InvalidRecord, StoreError, StoreExists, StoreNotFound
 from mbc_store.filters import microseconds
@@ -70,6 +68,9 @@ def _export_errors(folder: Path) -> Iterator[None]:
 
 
 def _write(snapshot: Snapshot, folder: Path) -> int:
+    import pyarrow as pa
+    from pyarrow import parquet as pq
+
     config = snapshot.config
     fields = config.slots * config.num_quantizers
     schema = pa.schema(
@@ -192,6 +193,9 @@ def _from_json(line: dict[str, Any], rows: Iterator[tuple[str, np.ndarray]]) -> 
 
 def _code_rows(path: Path, config: StoreConfig) -> Iterator[tuple[str, np.ndarray]]:
     """(document id, codes (T, L)) of each row."""
+    import pyarrow as pa
+    from pyarrow import parquet as pq
+
     fields = config.slots * config.num_quantizers
     try:
         with pq.ParquetFile(path) as file:

@@ -38,7 +38,7 @@ def telegrams(memory: Memory) -> list[str]:
 def test_a_store_holds_tokens_of_its_texts(small: Path, tmp_path: Path) -> None:
     with Memory.create(tmp_path / "s.mbc", small, device="cpu") as memory:
         memory.encode([Document("a", SENTENCES[0])])
-        ids = memory.tokenizers.language_tokenizer(SENTENCES[0]).input_ids
+        ids = memory.tokenizers.language_tokenizer(SENTENCES[0])["input_ids"]
         with memory.store.snapshot() as snapshot:
             codes = snapshot.codes([0])[0, :, 0].tolist()
         kept = [code for code in codes if code < len(memory.tokenizers.language_tokenizer)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mbc_cli.model.llm.backbone import BackboneShape
+from mbc_cli.model.llm.families import BackboneShape
 from mbc_cli.model.whole_bank.modulation import LatentOverflow, Modulation, spread_slots
 
 WIDTH = 12

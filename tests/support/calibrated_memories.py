@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from mbc_cli.corpus.documents import Document, Question
-from mbc_cli.inference.forward import encoded_passages
+from mbc_cli.inference.forward import TokenRows, encoded_passages
 from mbc_cli.model.adapter import save_adapter
 from mbc_cli.model.build import create_memory_model
 from mbc_cli.model.select.model import SelectMemoryModel
@@ -46,7 +46,7 @@ def matching_model(directory: Path) -> tuple[SelectMemoryModel, Tokenizers]:
     model, tokenizers = create_memory_model(config)
     assert isinstance(model, SelectMemoryModel)
     texts = [document.text for document in people(80, CALIBRATION_SEED)[0]]
-    batches = encoded_passages(model, tokenizers, texts, batch_size=16)
+    batches = encoded_passages(model, tokenizers, TokenRows.of(model, tokenizers, texts, batch_size=16))
     model.place_codebooks(torch.cat([encoded.passages for _, encoded in batches]).clone())
     return model.eval(), tokenizers
 

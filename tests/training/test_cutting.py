@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from mbc_cli.corpus.documents import Document, Question
 from mbc_cli.memory import Memory
 from mbc_cli.model.config import MemoryConfig
-from mbc_cli.model.tokenizers import TokenBatch, Tokenizers
+from mbc_cli.model.tokenizers import Tokenizers
 from mbc_cli.training.adapt import adapt
 from tests.support.tiny_models import memory_config, select_config, telegram_config
 from tests.support.training import tiny_training
@@ -50,18 +51,18 @@ def test_training_and_encoding_cut_a_document_into_equal_passages(
     learned, validated = logs("t", 2), logs("v", 4)
     read: set[str] = set()
     shortened: list[str] = []
-    encode_documents = Tokenizers.encode_documents
+    document_ids = Tokenizers.document_ids
 
-    def watched(self: Tokenizers, texts: list[str]) -> TokenBatch:
-        batch = encode_documents(self, texts)
+    def watched(self: Tokenizers, texts: list[str]) -> list[np.ndarray]:
+        rows = document_ids(self, texts)
         special = self.document_tokenizer.num_special_tokens_to_add(pair=False)
-        for text, tokens in zip(texts, batch.attention_mask.sum(1).tolist(), strict=True):
+        for text, row in zip(texts, rows, strict=True):
             read.add(text)
-            if tokens - special < len(self.token_offsets(text)):
+            if len(row) - special < len(self.token_offsets(text)):
                 shortened.append(text)
-        return batch
+        return rows
 
-    monkeypatch.setattr(Tokenizers, "encode_documents", watched)
+    monkeypatch.setattr(Tokenizers, "document_ids", watched)
     torch.set_num_threads(1)
     training = tiny_training(max_steps=1, batch_size=30, validate_every=1, validation_questions=100)
     report = adapt(config, training, *learned, validated, tmp_path / "adapter", device="cpu")

@@ -75,7 +75,7 @@ def query(
         ),
     ] = None,
     null: Null = False,
-    batch_size: BatchSize = 16,
+    batch_size: BatchSize = 32,
     on_error: OnError = "skip",
     format: InputFormat = None,
     delimiter: Delimiter = None,

@@ -22,8 +22,11 @@ from mbc_cli.evaluation.method import Method, MethodBytes, Reply, Setting
 from mbc_cli.evaluation.options import read_options
 from mbc_cli.evaluation.room import check_room, positions_of
 from mbc_cli.evaluation.vector_memory import AnyMemory
+from mbc_cli.inference.adapters import resolve_adapter
+from mbc_cli.model.adapter import base_of
 from mbc_cli.model.frozen_config import FrozenConfig
 from mbc_cli.model.llm.backbone import Backbone
+from mbc_cli.model.llm.rotary_decoder import RotaryDecoder
 
 _LONGEST = 512
 """Tokens of a document that are read in one context; a longer one is read piece by piece."""
@@ -56,7 +59,7 @@ class FineTuningMethod(Method):
         self._tokenizers = memory.tokenizers
         self._answer_tokens = memory.model.config.answer_tokens
         self._options = options
-        self._backbone = _with_own_lora(memory.model.backbone, options.rank, seed)
+        self._backbone = _with_own_lora(memory, options.rank, seed)
         self._learned = {
             name: value for name, value in self._backbone.named_parameters() if value.requires_grad
         }
@@ -139,13 +142,24 @@ class FineTuningMethod(Method):
         return [ids[first : first + longest] for ids in rows for first in range(0, len(ids), longest)]
 
 
-def _with_own_lora(shared: Backbone, rank: int, seed: int) -> Backbone:
-    """The LLM of ``shared`` once more, with the very same weights, a new LoRA and not its KV-LoRA."""
+def _plain_llm(memory: AnyMemory) -> Any:
+    """The memory's LLM as `transformers` has it, without KV-LoRA: with the very same weights where it is one
+    already, else loaded once more."""
+    shared = memory.model.backbone
+    if isinstance(shared.language_model, RotaryDecoder):
+        place = resolve_adapter(memory.adapter_name).directory
+        name, revision = base_of(memory.model.config, place)
+        return Backbone.from_pretrained(name, revision=revision, device=shared.device).language_model
     model: Any = shared.language_model
     same = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     view = copy.deepcopy(model, same)
-    if isinstance(view, PeftModel):
-        view = view.unload()
+    return view.unload() if isinstance(view, PeftModel) else view
+
+
+def _with_own_lora(memory: AnyMemory, rank: int, seed: int) -> Backbone:
+    """The memory's LLM once more, with a new LoRA and not its KV-LoRA."""
+    shared = memory.model.backbone
+    view = _plain_llm(memory)
     backbone = Backbone(view, shared.revision)
     lora = LoraConfig(
         r=rank,

@@ -6,12 +6,13 @@ With the table, sizes of the presets can be told where there is no network.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-from transformers import PretrainedConfig, T5Config, T5Model
+from typing import TYPE_CHECKING, Any
 
 from mbc_cli.errors import ModelError
 from mbc_cli.model.llm import pretrained
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, T5Config, T5Model
 
 
 def _t5(d_model: int, d_ff: int, heads: int, layers: int) -> dict[str, Any]:
@@ -95,6 +96,8 @@ def model_config(name: str, revision: str | None = None) -> PretrainedConfig:
 
 def t5_config(name: str) -> T5Config:
     """`model_config` of a T5. Raises MbcError if the model is of another kind."""
+    from transformers import T5Config
+
     config = model_config(name)
     if not isinstance(config, T5Config):
         raise ModelError(
@@ -110,6 +113,8 @@ def load_t5(name: str, architecture: T5Config | None = None) -> T5Model:
     With ``architecture`` one of that form with random weights; otherwise the pretrained one named. A local
     directory without weights gives random ones, to train from scratch. Raises MbcError if there is none.
     """
+    from transformers import T5Model
+
     directory = Path(name)
     if architecture is None and directory.is_dir() and not any(directory.glob("*.safetensors*")):
         architecture = t5_config(name)

@@ -1,96 +1,35 @@
-"""The frozen LLM: which architectures are supported, and how a prefix enters them."""
+"""The frozen LLM, and how a prefix enters it."""
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
-from peft import PeftModel
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import PretrainedConfig, PreTrainedModel
 
-from mbc_cli.errors import MissingPackageError, ModelError, install_hint
+from mbc_cli.errors import MissingPackageError, install_hint
 from mbc_cli.model.base_quantize import Quantize
+from mbc_cli.model.llm.families import BackboneShape, family_of
 from mbc_cli.model.llm.prefix import HIDDEN, Prefix
 from mbc_cli.model.llm.pretrained import load_config, load_language_model, random_language_model
+from mbc_cli.model.llm.rotary_config import RotaryConfig
+from mbc_cli.model.llm.rotary_decoder import KeyValueCache, LayerStates, RotaryDecoder
+from mbc_cli.model.llm.rotary_loading import load_decoder, plain_config
 from mbc_cli.reporting import progress
 
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PretrainedConfig, PreTrainedModel
+
+_UNLABELLED = -100
+_LOGIT_ROWS = 128  # of a large vocabulary they take 50 MB
 # What bitsandbytes multiplies in: activations of another type would be cast at every product.
 _COMPUTE_TYPES = {"nf4": torch.bfloat16, "int8": torch.float16}
-
-
-@dataclass(frozen=True)
-class Family:
-    """Where an architecture keeps its layers and the projections of their attention."""
-
-    layers: str  # name of the module list of layers
-    projections: tuple[str, ...]  # modules that compute keys and values
-    output: str  # a layer's module that maps the heads' results back to hidden states
-    fused: bool = False  # one Conv1D (weights transposed) computes queries, keys and values side by side
-
-
-_SPLIT = Family("layers", ("k_proj", "v_proj"), "self_attn.o_proj")
-FAMILIES: dict[str, Family] = {
-    "gpt2": Family("h", ("c_attn",), "attn.c_proj", fused=True),
-    "llama": _SPLIT,
-    "mistral": _SPLIT,
-    "qwen2": _SPLIT,
-    "qwen3": _SPLIT,
-}
-
-
-@dataclass(frozen=True)
-class BackboneShape:
-    """The dimensions of an LLM that the memory modules are built for."""
-
-    hidden_size: int
-    layers: int
-    kv_heads: int
-    head_dim: int
-    vocabulary: int
-
-    @classmethod
-    def of(cls, config: PretrainedConfig) -> BackboneShape:
-        heads = config.num_attention_heads
-        for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size"):
-            size = getattr(config, name)
-            if not isinstance(size, int) or size < 1:
-                raise ModelError(
-                    f"{name} of the base model is {size!r}; accepted: a whole number from 1 on",
-                    "its config.json is damaged: copy the base model again, or name another copy",
-                )
-        return cls(
-            hidden_size=config.hidden_size,
-            layers=config.num_hidden_layers,
-            kv_heads=getattr(config, "num_key_value_heads", None) or heads,
-            head_dim=getattr(config, "head_dim", None) or config.hidden_size // heads,
-            vocabulary=config.vocab_size,
-        )
-
-    @property
-    def kv_width(self) -> int:
-        """Columns of one layer's keys (or values) for one token."""
-        return self.kv_heads * self.head_dim
-
-
-def family_of(config: PretrainedConfig) -> Family:
-    """The architecture family of an LLM's configuration.
-
-    Raises MbcError if the architecture is not supported.
-    """
-    family = FAMILIES.get(config.model_type)
-    if family is None:
-        raise ModelError(
-            f"the base model's architecture is {config.model_type!r}, which mbc does not support",
-            hint=f"supported architectures: {', '.join(FAMILIES)}",
-        )
-    return family
 
 
 class GeneratedTokens(NamedTuple):
@@ -110,12 +49,14 @@ class Backbone(nn.Module):
     only KV-LoRA, once attached (kv_lora.py), is trainable.
     """
 
-    def __init__(self, language_model: PreTrainedModel, revision: str | None = None) -> None:
+    def __init__(self, language_model: PreTrainedModel | RotaryDecoder, revision: str | None = None) -> None:
         super().__init__()
         self.family = family_of(language_model.config)
         self.shape = BackboneShape.of(language_model.config)
         self.revision = revision
-        self.language_model: PreTrainedModel | PeftModel = language_model.requires_grad_(False).eval()
+        self.language_model: PreTrainedModel | PeftModel | RotaryDecoder = language_model.requires_grad_(
+            False
+        ).eval()
 
     @classmethod
     def from_pretrained(
@@ -126,15 +67,20 @@ class Backbone(nn.Module):
         device: str | torch.device = "cpu",
         dtype: torch.dtype | str = "auto",
         quantize: Quantize | None = None,
+        to_train: bool = True,
     ) -> Backbone:
         """Load an LLM from a hub id or a local directory.
 
         ``quantize`` loads it in 4-bit NormalFloat or 8-bit integers through bitsandbytes, computing in
-        bfloat16 or float16 whatever ``dtype`` says. Raises MbcError where the model cannot be found, its
-        architecture is unsupported or bitsandbytes is missing.
+        bfloat16 or float16 whatever ``dtype`` says. One that is not ``to_train`` runs without `transformers`
+        where that can be (rotary_decoder.py), and computes the same. Raises MbcError where the model cannot
+        be found, its architecture is unsupported or bitsandbytes is missing.
         """
-        config = load_config(name, revision)
+        config = load_llm_config(name, revision, quantize=quantize, to_train=to_train)
         family_of(config)  # before the weights are fetched
+        if isinstance(config, RotaryConfig):
+            with progress(f"loading the LLM {name}"):
+                return cls(load_decoder(config, dtype)).to(device)
         options: dict[str, Any] = {"dtype": dtype}
         if quantize is not None:
             options = {
@@ -148,16 +94,18 @@ class Backbone(nn.Module):
         return backbone if quantize is not None else backbone.to(device)
 
     @classmethod
-    def from_config(cls, config: PretrainedConfig) -> Backbone:
+    def from_config(cls, config: PretrainedConfig | RotaryConfig) -> Backbone:
         """An LLM with random weights; under ``torch.device("meta")`` one without storage."""
         family_of(config)
-        return cls(random_language_model(config))
+        return cls(
+            RotaryDecoder(config) if isinstance(config, RotaryConfig) else random_language_model(config)
+        )
 
     @property
-    def transformer(self) -> PreTrainedModel:
-        """The `transformers` model itself, with any LoRA layers in place."""
-        model = self.language_model
-        return model.get_base_model() if isinstance(model, PeftModel) else model
+    def transformer(self) -> Any:
+        """The model itself, of `transformers` or our own, with any LoRA layers in place."""
+        model: Any = self.language_model
+        return model.get_base_model() if hasattr(model, "get_base_model") else model  # PEFT's has
 
     @property
     def quantized(self) -> bool:
@@ -180,7 +128,8 @@ class Backbone(nn.Module):
     def without_lora(self) -> AbstractContextManager[None]:
         """A context in which the LLM computes as it did before KV-LoRA."""
         model = self.language_model
-        return model.disable_adapter() if isinstance(model, PeftModel) else nullcontext()
+        disable: Any = getattr(model, "disable_adapter", nullcontext)  # PEFT's models have it, and ours
+        return disable()
 
     def value_projections(self) -> Iterator[Float[Tensor, "D kv_width"]]:
         """For each layer, what one token's value adds to the states of those that attend to it alone.
@@ -224,6 +173,24 @@ class Backbone(nn.Module):
 
         Those are 0. Logits are computed where they count alone: with large vocabularies they weigh most.
         """
+        foreseen = (attention_mask[:, 1:] * attention_mask[:, :-1]) > 0
+        labels = F.pad(input_ids[:, 1:].masked_fill(~foreseen, _UNLABELLED), (1, 0), value=_UNLABELLED)
+        losses = self.losses_of(labels, input_ids, attention_mask, prefix)
+        return F.pad(
+            torch.zeros(foreseen.shape, device=losses.device).masked_scatter(foreseen, losses), (1, 0)
+        )
+
+    def losses_of(
+        self,
+        labels: Int[Tensor, "B S"],
+        input_ids: Int[Tensor, "B S"],
+        attention_mask: Int[Tensor, "B S"],
+        prefix: Prefix | None = None,
+    ) -> Float[Tensor, " n"]:
+        """Negative log-likelihood (n,) float32, in nats, of the n labels (B, S) that are not -100, in order.
+
+        Each is foreseen by the token before it; the first of a row is foreseen by none and left out.
+        """
         cache, mask, positions = self._reading_state(attention_mask, prefix)
         states = self.transformer.base_model(
             input_ids=input_ids,
@@ -232,11 +199,18 @@ class Backbone(nn.Module):
             past_key_values=cache,
             use_cache=cache is not None,
         ).last_hidden_state
-        foreseen = (attention_mask[:, 1:] * attention_mask[:, :-1]) > 0
-        logits = self.transformer.get_output_embeddings()(states[:, :-1][foreseen])
-        losses = F.cross_entropy(logits.float(), input_ids[:, 1:][foreseen], reduction="none")
-        return F.pad(
-            torch.zeros(foreseen.shape, device=losses.device).masked_scatter(foreseen, losses), (1, 0)
+        wanted = labels[:, 1:] != _UNLABELLED
+        states, asked = states[:, :-1][wanted], labels[:, 1:][wanted]
+        # Without a gradient nothing of the logits is kept, and few rows of them at a time suffice.
+        together = len(asked) if torch.is_grad_enabled() else _LOGIT_ROWS
+        head = self.transformer.get_output_embeddings()
+        return torch.cat(
+            [
+                F.cross_entropy(head(part).float(), part_asked, reduction="none")
+                for part, part_asked in zip(
+                    states.split(max(together, 1)), asked.split(max(together, 1)), strict=True
+                )
+            ]
         )
 
     def read_embeddings(
@@ -325,7 +299,14 @@ class Backbone(nn.Module):
         if prefix is None:
             return None, mask, positions
         mask = torch.cat([mask.new_ones(mask.shape[0], length), mask], dim=1)
-        return prefix.to_cache(self.dtype), mask, positions
+        return self._cache(prefix), mask, positions
+
+    def _cache(self, prefix: Prefix) -> Any:
+        """A fresh cache that holds ``prefix``, of the kind that the LLM extends."""
+        if not isinstance(self.language_model, RotaryDecoder):
+            return prefix.to_cache(self.dtype)
+        states = prefix.states.to(self.dtype)
+        return KeyValueCache([LayerStates(layer[0], layer[1]) for layer in states])
 
     def _weighted(self, mask: Tensor, prefix: Prefix | None, queries: int) -> Tensor:
         """What `transformers` takes as mask for the last tokens: the mask itself, or one with weights."""
@@ -346,6 +327,17 @@ def _causal_mask(mask: Tensor, log_weights: Tensor, queries: int, dtype: torch.d
     places = torch.arange(tokens, device=mask.device)
     unseen = (places > places[-queries:, None]) | (mask[:, None, None] == 0)
     return bias.expand(-1, -1, queries, -1).masked_fill(unseen, torch.finfo(dtype).min)
+
+
+def load_llm_config(
+    name: str, revision: str | None = None, *, quantize: Quantize | None = None, to_train: bool = True
+) -> PretrainedConfig | RotaryConfig:
+    """The configuration of the LLM that `Backbone.from_pretrained` loads, given the same arguments.
+
+    Raises MbcError if there is none.
+    """
+    plain = None if to_train or quantize else plain_config(name)
+    return plain or load_config(name, revision)
 
 
 def _bitsandbytes_config(quantize: Quantize) -> Any:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import DynamicCache
+
+if TYPE_CHECKING:
+    from transformers import DynamicCache
 
 HIDDEN = torch.finfo(torch.float32).min
 """The log-weight of what is not there."""
@@ -37,10 +40,13 @@ class Prefix:
         return self.states.shape[4]
 
     def to_cache(self, dtype: torch.dtype | None = None) -> DynamicCache:
-        """A fresh cache that holds the prefix, cast to ``dtype`` if given; gradients flow through it.
+        """A fresh cache of `transformers` that holds the prefix, cast to ``dtype`` if given.
 
-        A cache grows while the LLM reads, so every forward pass or generation needs its own.
+        Gradients flow through it. A cache grows while the LLM reads, so every forward pass or generation
+        needs its own.
         """
+        from transformers import DynamicCache
+
         states = self.states if dtype is None else self.states.to(dtype)
         return DynamicCache(ddp_cache_data=[(layer[0], layer[1]) for layer in states])
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mbc_cli.model.llm.backbone import BackboneShape
+from mbc_cli.model.llm.families import BackboneShape
 from mbc_cli.model.llm.prefix import Prefix
 from mbc_cli.model.per_slot import PerSlotLayerNorm, PerSlotLinear
 
