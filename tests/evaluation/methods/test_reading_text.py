@@ -41,7 +41,7 @@ class ReadsColours:
         self, prefix: None, ids: torch.Tensor, mask: torch.Tensor, **options: Any
     ) -> Iterator[GeneratedTokens]:
         said = [
-            self._tokenizer(self._answer(self._tokenizer.decode(row[seen > 0])))["input_ids"]
+            self._tokenizer(self._answer(self._tokenizer.decode(row[seen > 0].tolist())))["input_ids"]
             for row, seen in zip(ids, mask, strict=True)
         ]
         end = self._tokenizer.eos_token_id
