@@ -40,6 +40,7 @@ COMMANDS = (
     "query",
     "search",
     "chat",
+    "mcp",
     "adapt",
     "evaluate",
     "memory",
