@@ -72,7 +72,7 @@ class StoredDocuments:
             yield
 
     def release(self) -> None:
-        """Let go of what is kept between calls, so that others may purge meanwhile; the next call reads anew."""
+        """Let go of what is kept between calls, so that others may purge; the next call reads anew."""
         with self._turn():
             self._release()
 

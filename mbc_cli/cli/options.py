@@ -98,7 +98,7 @@ InputFormat = Annotated[
     typer.Option(
         "--format",
         metavar="FORMAT",
-        help=f"{', '.join(get_args(choices.Format))} (a text each); else its name or first line tells.",
+        help=f"{', '.join(get_args(choices.Format))}; else its name or first line tells.",
         rich_help_panel=INPUT,
     ),
 ]

@@ -32,12 +32,12 @@ def build_server(memory: Memory, *, read_only: bool = False) -> MCPServer[None]:
     tools = MemoryTools(memory)
     reads = ToolAnnotations(read_only_hint=True, open_world_hint=False)
     for tool in (tools.recall, tools.ask, tools.memory_info):
-        server.add_tool(tool, annotations=reads)
+        server.add_tool(tool, annotations=reads, structured_output=True)
     if not read_only:
         keeps = ToolAnnotations(destructive_hint=False, idempotent_hint=True, open_world_hint=False)
-        server.add_tool(tools.remember, annotations=keeps)
+        server.add_tool(tools.remember, annotations=keeps, structured_output=True)
         drops = ToolAnnotations(destructive_hint=True, idempotent_hint=True, open_world_hint=False)
-        server.add_tool(tools.forget, annotations=drops)
+        server.add_tool(tools.forget, annotations=drops, structured_output=True)
     return server
 
 

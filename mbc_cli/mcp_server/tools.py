@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import wraps
 from typing import Annotated, Literal, ParamSpec, TypeVar
 
-from mcp.server.mcpserver.exceptions import ToolError
 from mbc_store import StoreError
-from pydantic import Field, JsonValue
+from mcp.server.mcpserver.exceptions import ToolError
+from pydantic import BaseModel, Field, JsonValue
 
 from mbc_cli.corpus.documents import Document
 from mbc_cli.errors import MbcError
@@ -47,8 +46,7 @@ PreferNewer = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Remembered:
+class Remembered(BaseModel, frozen=True):
     """What became of a document."""
 
     id: str
@@ -56,15 +54,13 @@ class Remembered:
     passages: int
 
 
-@dataclass(frozen=True, slots=True)
-class Recalled:
+class Recalled(BaseModel, frozen=True):
     """Passages, best first."""
 
     passages: list[Source]
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(BaseModel, frozen=True):
     """An answer from memory; ``answer`` is null where the memory does not speak to the question."""
 
     answer: str | None
@@ -73,16 +69,14 @@ class Answered:
     sources: list[Source]
 
 
-@dataclass(frozen=True, slots=True)
-class Forgot:
+class Forgot(BaseModel, frozen=True):
     """Ids of documents that were forgotten, and those that the memory did not hold."""
 
     forgotten: list[str]
     missing: list[str]
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryInfo:
+class MemoryInfo(BaseModel, frozen=True):
     """What the memory holds and weighs."""
 
     location: str
@@ -154,7 +148,7 @@ class MemoryTools:
         status: Literal["added", "replaced", "unchanged"] = (
             "added" if report.added else "replaced" if report.replaced else "unchanged"
         )
-        return Remembered(name, status, report.passages)
+        return Remembered(id=name, status=status, passages=report.passages)
 
     @_told
     def recall(
@@ -177,7 +171,7 @@ class MemoryTools:
             )
         finally:
             self._memory.release()
-        return Recalled(list(found))
+        return Recalled(passages=list(found))
 
     @_told
     def ask(
@@ -205,7 +199,12 @@ class MemoryTools:
         finally:
             self._memory.release()
         text = None if answer.abstained else answer.text
-        return Answered(text, answer.relevance, answer.confidence, list(answer.sources))
+        return Answered(
+            answer=text,
+            relevance=answer.relevance,
+            confidence=answer.confidence,
+            sources=list(answer.sources),
+        )
 
     @_told
     def forget(
@@ -222,7 +221,7 @@ class MemoryTools:
         """
         done = self._memory.forget(ids)
         self._memory.release()
-        return Forgot(list(done.ids), list(done.missing))
+        return Forgot(forgotten=list(done.ids), missing=list(done.missing))
 
     @_told
     def memory_info(self) -> MemoryInfo:

@@ -29,7 +29,7 @@ NOT_ACCEPTED: list[tuple[str, dict[str, Any], str]] = [
     ("recall", {"query": ""}, "question"),
     ("recall", {"query": "Who?", "limit": 0}, "limit"),
     ("recall", {"query": "Who?", "where": ["nonsense"]}, "nonsense"),
-    ("ask", {"question": "who " * 5000}, "long"),
+    ("ask", {"question": "who " * 5000}, "shorter"),
     ("ask", {"question": "Who?", "since": "01/05/2026"}, "01/05/2026"),
     ("forget", {"ids": []}, "ids"),
     ("forget", {"ids": "museum"}, "ids"),
@@ -74,7 +74,9 @@ def test_an_agent_remembers_asks_and_forgets_while_others_write(tmp_path: Path) 
             answer = await call(client, "ask", question="Who opened the harbour museum in Lindholm?")
             assert answer["answer"] == "Mira Okafor"
             assert [source["document_id"] for source in answer["sources"]] == ["museum"]
-            assert (await call(client, "ask", question="Which prize went to Tove Sandgren?"))["answer"] is None
+            assert (await call(client, "ask", question="Which prize went to Tove Sandgren?"))[
+                "answer"
+            ] is None
 
             # Between two calls another process writes, and even deletes all history.
             other = b'{"id": "takeover", "text": "Maria Lindqvist bought Tornado Records of Salisbury."}'
