@@ -55,7 +55,10 @@ def docx(text: str = MUSEUM) -> bytes:
 def bomb() -> bytes:
     """A Word file of a few hundred kilobytes whose text is 300 MiB."""
     made = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(docx())) as plain, zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as out:
+    with (
+        zipfile.ZipFile(io.BytesIO(docx())) as plain,
+        zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as out,
+    ):
         for name in plain.namelist():
             content = plain.read(name)
             if name == "word/document.xml":

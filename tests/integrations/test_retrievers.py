@@ -11,7 +11,7 @@ import pytest
 from langchain_core.runnables import RunnableLambda
 from llama_index.core.schema import MetadataMode
 
-from mbc_cli import Document, Memory, MbcError
+from mbc_cli import Document, MbcError, Memory
 from mbc_cli.integrations import langchain, llamaindex
 
 QUESTION = "Who opened the harbour museum in Lindholm?"
