@@ -76,6 +76,11 @@ class StoredDocuments:
                 raise UsageError(f"{self!r} is closed", "open it again")
             yield
 
+    def release(self) -> None:
+        """Let go of what is kept between calls, so that others may purge; the next call reads anew."""
+        with self._turn():
+            self._release()
+
     def _release(self) -> None:
         """Close the snapshots that are kept open between calls."""
 

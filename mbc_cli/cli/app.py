@@ -41,6 +41,7 @@ COMMANDS = (
     "search",
     "chat",
     "serve",
+    "mcp",
     "adapt",
     "evaluate",
     "dataset",

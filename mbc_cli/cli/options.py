@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, get_args
 
 import typer
@@ -93,15 +94,21 @@ OnError = Annotated[
     ),
 ]
 
-InputFormat = Annotated[
-    choices.Format | None,
-    typer.Option(
+_FORMATS = get_args(choices.Format)
+_OF_RECORDS = _FORMATS[: _FORMATS.index("lines") + 1]
+
+
+def _input_format(shown: Sequence[str]) -> Any:
+    return typer.Option(
         "--format",
         metavar="FORMAT",
-        help=f"{', '.join(get_args(choices.Format))} (a text each); else its name or first line tells.",
+        help=f"{', '.join(shown)} (a text each); else its name or first line tells.",
         rich_help_panel=INPUT,
-    ),
-]
+    )
+
+
+InputFormat = Annotated[choices.Format | None, _input_format(_OF_RECORDS)]
+DocumentFormat = Annotated[choices.Format | None, _input_format([*_FORMATS[:6], *_FORMATS[7:], "lines"])]
 Delimiter = Annotated[
     str | None,
     typer.Option(

@@ -4,6 +4,21 @@ from __future__ import annotations
 
 from typing import Literal
 
-Format = Literal["jsonl", "json", "csv", "tsv", "parquet", "text", "lines"]
+Format = Literal[
+    "jsonl",
+    "json",
+    "csv",
+    "tsv",
+    "parquet",
+    "text",
+    "lines",
+    "markdown",
+    "html",
+    "pdf",
+    "docx",
+    "mem0",
+    "chroma",
+    "langchain",
+]
 OnError = Literal["skip", "fail"]
 OnBadTime = Literal["skip", "keep"]

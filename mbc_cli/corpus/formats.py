@@ -8,17 +8,24 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from mbc_cli.corpus.bad_input import BadInputs, BadRecord
 from mbc_cli.corpus.choices import Format
 from mbc_cli.corpus.delimited import delimiter_of, read_delimited
+from mbc_cli.corpus.foreign_exports import MAX_EXPORT_BYTES, read_export
 from mbc_cli.corpus.json_text import EQUAL_KEYS, JsonParser, is_json_object, parse_values
 from mbc_cli.corpus.lines import Lines
-from mbc_cli.corpus.records import PlainText
-from mbc_cli.corpus.streams import MAX_RECORD_BYTES, BrokenStream, ByteStream, decode
+from mbc_cli.corpus.markdown import read_markdown
+from mbc_cli.corpus.office_files import MAX_FILE_BYTES, MIME_TYPES, is_installed, read_office_file
+from mbc_cli.corpus.records import PlainText, UsualFields
+from mbc_cli.corpus.streams import MAX_RECORD_BYTES, BrokenStream, ByteStream, decode, read_all
+from mbc_cli.corpus.times import parse_timestamp
+from mbc_cli.errors import install_hint
 
 FORMAT_OF_SUFFIX: dict[str, Format] = {
     ".jsonl": "jsonl",
@@ -28,7 +35,12 @@ FORMAT_OF_SUFFIX: dict[str, Format] = {
     ".tsv": "tsv",
     ".parquet": "parquet",
     ".txt": "text",
-    ".md": "text",
+    ".md": "markdown",
+    ".markdown": "markdown",
+    ".html": "html",
+    ".htm": "html",
+    ".pdf": "pdf",
+    ".docx": "docx",
 }
 COMPRESSED_SUFFIXES = {".gz", ".zst", ".zstd"}
 _ARRAY_OF_OBJECTS = re.compile(rb"\[(\{|\]|$)")
@@ -188,17 +200,69 @@ def _read_parquet(source: Source) -> Iterator[LocatedRecord]:
 
 def _read_text(source: Source) -> Iterator[LocatedRecord]:
     """Yield the whole stream as one text, whose name is the file's."""
+    for text in _whole_text(source, MAX_RECORD_BYTES):
+        yield source.name, PlainText(text, source.name)
+
+
+def _read_markdown(source: Source) -> Iterator[LocatedRecord]:
+    """Yield the whole stream as one document, with what its front matter says."""
+    for text in _whole_text(source, MAX_RECORD_BYTES):
+        yield source.name, _file_record(source, read_markdown(text))
+
+
+def _read_office(source: Source, format: Format) -> Iterator[LocatedRecord]:
+    """Yield the whole stream as one document; it is not text."""
+    try:
+        if not is_installed():
+            raise BadRecord(f"a package is missing to read it: {install_hint('documents')}")
+        found = read_office_file(read_all(source.stream, MAX_FILE_BYTES), format)
+    except (BadRecord, BrokenStream) as reason:
+        source.bad.add(source.name, str(reason))
+    else:
+        yield source.name, _file_record(source, found)
+
+
+def _file_record(source: Source, found: Mapping[str, Any]) -> UsualFields:
+    """The record of a file, with the first of its times that can be read."""
+    time = written = None
+    for written in found["times"]:
+        try:
+            time = parse_timestamp(written)
+            break
+        except ValueError:
+            source.bad.remark(source.name, "a file's own date that cannot be read is left out")
+    fields = {name: found[name] for name in ("text", "title", "metadata")}
+    return UsualFields({"id": source.name, "timestamp": written if time is not None else None, **fields})
+
+
+def _read_foreign(source: Source, format: Format) -> Iterator[LocatedRecord]:
+    """Yield the records of another memory's export, which is one JSON value."""
+    for text in _whole_text(source, MAX_EXPORT_BYTES):
+        try:
+            content = JsonParser(lambda what: source.bad.remark(source.name, what)).parse(text, None)
+            for number, record in enumerate(read_export(content, format), start=1):
+                place = f"{source.name} item {number}"
+                if isinstance(record, BadRecord):
+                    source.bad.add(place, str(record))
+                else:
+                    yield place, record
+        except BadRecord as reason:
+            source.bad.add(source.name, str(reason))
+
+
+def _whole_text(source: Source, most_bytes: int) -> Iterator[str]:
+    """Yield the whole stream as text; nothing where it is none, which is counted."""
     content = bytearray()
     try:
         for chunk in source.lines.chunks():
             content += chunk
-            if len(content) > MAX_RECORD_BYTES:
-                raise BadRecord(f"it is longer than {MAX_RECORD_BYTES // 2**20} MiB")
+            if len(content) > most_bytes:
+                raise BadRecord(f"it is longer than {most_bytes // 2**20} MiB")
         text = decode(bytes(content))
     except (BadRecord, BrokenStream) as reason:
         source.bad.add(source.name, str(reason))
     else:
-        yield source.name, PlainText(text, source.name)
+        yield text
 
 
 _READERS: dict[Format, Callable[[Source], Iterator[LocatedRecord]]] = {
@@ -209,6 +273,11 @@ _READERS: dict[Format, Callable[[Source], Iterator[LocatedRecord]]] = {
     "parquet": _read_parquet,
     "text": _read_text,
     "lines": _read_lines,
+    "markdown": _read_markdown,
+    **{format: partial(_read_office, format=format) for format in MIME_TYPES},
+    "mem0": partial(_read_foreign, format="mem0"),
+    "chroma": partial(_read_foreign, format="chroma"),
+    "langchain": partial(_read_foreign, format="langchain"),
 }
 
 

@@ -16,6 +16,7 @@ from mbc_cli.corpus.choices import Format, OnBadTime
 from mbc_cli.corpus.delimited import check_delimiter
 from mbc_cli.corpus.documents import Document, Question
 from mbc_cli.corpus.formats import FORMAT_OF_SUFFIX, LocatedRecord, Source, format_of, read_source
+from mbc_cli.corpus.office_files import MIME_TYPES, is_installed, not_installed
 from mbc_cli.corpus.records import FieldNames, document_from, identifier_from, question_from
 from mbc_cli.corpus.streams import STDIN, OnRead, open_stream
 from mbc_cli.errors import UnreadableError, UsageError
@@ -91,7 +92,7 @@ def read_ids(
     source: str, bad: BadInputs, *, format: Format | None = None, delimiter: str | None = None
 ) -> Iterator[str]:
     """Yield the ids of a file: one a line, or the field ``id`` of records; arguments as above."""
-    if format is None and format_of(Path(source)) not in ("text", None):
+    if format is None and format_of(Path(source)) not in ("text", "markdown", None):
         format = format_of(Path(source))
     if source != STDIN and not Path(source).exists():
         raise UsageError(f"there is no file {source}")
@@ -145,6 +146,7 @@ def find_files(
 
     Raises:
         UsageError: a source does not exist, holds no readable files, or has a name of unknown format.
+        MissingPackageError: a source that is named is of a format that an extra reads.
     """
     if list(sources).count(STDIN) > 1:
         raise UsageError("stdin (-) is named twice", "it can be read once")
@@ -154,6 +156,8 @@ def find_files(
         if not source:  # as of an unset variable; Path would take it for the current folder
             raise UsageError("the name of a file or folder is empty")
         if source == STDIN:
+            if format in MIME_TYPES and not is_installed():
+                raise not_installed(f"{format} from stdin")
             files.append((source, format))
         elif path.is_dir():
             unreadable: list[OSError] = []
@@ -176,6 +180,8 @@ def find_files(
                     f"{source}: the name does not tell the format; accepted: {_accepted()}",
                     "name the format with --format",
                 )
+            if known in MIME_TYPES and not is_installed():
+                raise not_installed(source)
             files.append((path.as_posix(), known))
         elif path.exists():  # a named pipe, such as <(command) makes
             files.append((source, format))

@@ -51,6 +51,13 @@ class PlainText:
         return {"id": f"line-{digest}", "text": text}
 
 
+@dataclass(frozen=True, slots=True)
+class UsualFields:
+    """A record whose fields have the usual names, whatever the corpus calls its own."""
+
+    fields: Record
+
+
 def document_from(
     record: object,
     names: FieldNames,
@@ -69,6 +76,8 @@ def document_from(
     """
     if isinstance(record, PlainText):
         record, names = record.as_record(), FieldNames()
+    elif isinstance(record, UsualFields):
+        record, names = record.fields, FieldNames()
     record = _mapping(record)
     identifier = _identifier(record, names.id)
     text = _text(record, names.text)

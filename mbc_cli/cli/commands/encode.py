@@ -19,7 +19,7 @@ from mbc_cli.cli.options import (
     BatchSize,
     Delimiter,
     Device,
-    InputFormat,
+    DocumentFormat,
     Json,
     OnBadTime,
     OnError,
@@ -69,7 +69,7 @@ def encode(
             help="Keep texts beside codes (decided when the store is made; default: keep).",
         ),
     ] = None,
-    format: InputFormat = None,
+    format: DocumentFormat = None,
     delimiter: Delimiter = None,
     id_field: Annotated[
         str, typer.Option("--id-field", help="What the corpus calls the id.", rich_help_panel=INPUT)
@@ -91,9 +91,10 @@ def encode(
 ) -> None:
     """Put documents into the memory: one forward pass each, no training.
 
-    Reads JSONL, CSV, TSV, Parquet and text files, plain or compressed with gzip or zstd, and folders of
-    them. A document has an id and a text, and may have a title and a timestamp; all other fields become
-    metadata. Documents too long for the model become several passages. The same id with the same content
+    Reads JSONL, CSV, TSV, Parquet, text and Markdown files, plain or compressed with gzip or zstd, with the
+    extra documents HTML, PDF and Word files, and folders of them. A document has an id and a text, and may
+    have a title and a timestamp; all other fields become metadata. Documents too long for the model become
+    several passages. The same id with the same content
     costs nothing, with other content replaces what was stored, so an interrupted run is simply run again;
     of equal ids the later one counts.
     Input that cannot be used is named and skipped, and the exit code is 3. From a pipe, documents are stored
