@@ -25,6 +25,8 @@ from mbc_cli.model.select.trunk import TokenStates
 # Added to squared lengths, which are of order d: beyond a text's ends vectors are zero, and the gradient of a
 # plain norm explodes there.
 _SOFT = 1e-2
+# Matches held at a time, (rows, T, S) float32: larger blocks leave the processor's cache.
+_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -100,11 +102,10 @@ class LateInteraction(nn.Module):
             keys = keys + own
         slots = torch.arange(codes.shape[1], device=codes.device) if keys.shape[2] > 1 else None
         levels = codes.shape[-1]
-        scale = None
         if levels == 1:
-            keys = _unit(keys)
-        else:  # a key's length depends on the codes of all levels together
-            scale = self._inverse_lengths(keys, codes, slots)
+            return self.log_scale.exp() * self._best_matches(query, _unit(keys)[:, 0], codes[..., 0])
+        # A key's length depends on the codes of all levels together.
+        scale = self._inverse_lengths(keys, codes, slots)
         rows = []
         for vectors, weights in zip(query.vectors.unbind(1), query.weights, strict=True):
             seen = weights > 0  # padding is left out rather than looked up
@@ -114,8 +115,7 @@ class LateInteraction(nn.Module):
                 match = _look_up(tables[0], codes[..., 0], slots)
                 for level in range(1, levels):
                     match = match + _look_up(tables[level], codes[..., level], slots)
-                if scale is not None:
-                    match = match * scale[i]
+                match = match * scale[i]
                 # (N, T, S): slots in the middle, so that a look-up copies whole rows of the table.
                 if i == 0:
                     total = match
@@ -123,6 +123,45 @@ class LateInteraction(nn.Module):
                     _add_shifted(total, match, offset, axis=1)
             rows.append(torch.einsum("ns,s->n", total.amax(1), weights[seen]))
         return self.log_scale.exp() * torch.stack(rows)
+
+    def _best_matches(self, query: LateInteractionQuery, keys: Tensor, codes: Tensor) -> Tensor:
+        """Weighted sums (B, N) of the best matches, from keys (offsets, G, K, d) and codes (N, T).
+
+        The tables of all offsets and questions stand beside each other, so that one sum of table rows makes
+        a slot's matches for every token. The sums are taken column by column and in one order: a question's
+        scores are the same, bit for bit, in any batch and any part of a bank.
+        """
+        seen = [weights > 0 for weights in query.weights]  # padding is left out rather than looked up
+        tables = torch.cat(
+            [
+                torch.einsum("ogkd,osd->ogks", keys, vectors[:, mask])
+                for vectors, mask in zip(query.vectors.unbind(1), seen, strict=True)
+            ],
+            dim=-1,
+        )
+        tokens = [int(mask.sum()) for mask in seen]
+        rows_per_offset = keys.shape[1] * keys.shape[2]
+        table = F.pad(tables.flatten(0, 2), (0, 0, 0, 1))  # the last row, of zeros, is beyond a text's ends
+        slots, total = codes.shape[1], table.shape[1]
+        if keys.shape[1] > 1:  # a table for each slot
+            codes = codes + keys.shape[2] * torch.arange(slots, device=codes.device)
+        best = []
+        for block in codes.int().split(max(16, _BLOCK_BYTES // (4 * slots * total))):
+            index = block.new_full((*block.shape, len(self.offsets)), len(table) - 1)
+            for i, offset in enumerate(self.offsets):
+                size = slots - abs(offset)
+                index[..., i].narrow(1, max(0, -offset), size).copy_(
+                    block.narrow(1, max(0, offset), size) + i * rows_per_offset
+                )
+            matches = F.embedding_bag(index.flatten(0, 1), table, mode="sum")
+            best.append(matches.unflatten(0, block.shape).amax(1))
+        parts = torch.cat(best).split(tokens, dim=1)
+        return torch.stack(
+            [
+                (part * weights[mask]).sum(1)
+                for part, weights, mask in zip(parts, query.weights, seen, strict=True)
+            ]
+        )
 
     def _inverse_lengths(self, keys: Tensor, codes: Tensor, slots: Tensor | None) -> Tensor:
         """1 / |k| for every slot, (offsets, N, T, 1): from the Gram matrix of the levels' keys."""

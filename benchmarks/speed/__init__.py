@@ -1,0 +1,1 @@
+"""Speed, one file per kind of work: `python -m benchmarks.speed --help`."""
