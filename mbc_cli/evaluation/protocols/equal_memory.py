@@ -68,7 +68,8 @@ def equal_memory(setting: ProtocolSetting) -> ProtocolResult:
         title="Equal memory",
         what=(
             "Exact match against the bytes that grow with the documents, as each method keeps less. The area "
-            "is the mean exact match over the bytes (on a logarithmic scale) that all methods reach."
+            "is the mean exact match over all budgets of bytes (on a logarithmic scale): nothing below a "
+            "method's least, and no more beyond its most."
         ),
         figures={
             name: {"bytes": [x for x, _ in curve], "exact_match": [y for _, y in curve], "area": areas[name]}
@@ -77,7 +78,7 @@ def equal_memory(setting: ProtocolSetting) -> ProtocolResult:
         tables=[
             Table(["method", "kept", "bytes", "per document", "EM %"], rows),
             Table(
-                ["method", "mean EM % over shared bytes"],
+                ["method", "mean EM % over budgets"],
                 [[kind_of(name).label, None if area is None else 100 * area] for name, area in areas.items()],
             ),
         ],
@@ -145,15 +146,17 @@ def _kept(model: TelegramMemoryModel, share: float) -> Iterator[None]:
 
 
 def _areas(curves: dict[str, list[tuple[float, float]]]) -> dict[str, float | None]:
-    """The mean height of each curve over the bytes that all of them reach; None where there are none."""
-    wide = {name: curve for name, curve in curves.items() if len({x for x, _ in curve}) > 1}
-    low = max((curve[0][0] for curve in wide.values()), default=0.0)
-    high = min((curve[-1][0] for curve in wide.values()), default=0.0)
-    if low <= 0 or high <= low:
+    """The mean height of each curve over the bytes, in logarithms, from the least to the most of any method.
+
+    Below its least bytes a method can answer nothing; beyond its most it answers as there. None where there
+    is one size only.
+    """
+    sizes = sorted({x for curve in curves.values() for x, _ in curve if x > 0})
+    if len(sizes) < 2:
         return dict.fromkeys(curves)
-    grid = np.linspace(np.log(low), np.log(high), 64)
-    areas: dict[str, float | None] = dict.fromkeys(curves)
-    for name, curve in wide.items():
-        sizes, heights = zip(*curve, strict=True)
-        areas[name] = area_under(list(grid), list(np.interp(grid, np.log(sizes), heights)))
+    grid = np.linspace(np.log(sizes[0]), np.log(sizes[-1]), 257)
+    areas: dict[str, float | None] = {}
+    for name, curve in curves.items():
+        x, heights = zip(*curve, strict=True)
+        areas[name] = area_under(list(grid), list(np.interp(grid, np.log(x), heights, left=0.0)))
     return areas

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -206,7 +207,26 @@ def test_a_method_that_keeps_fewer_documents_answers_about_fewer(memory: Memory,
     assert found["exact_match"] == [0.5, 1.0]
     lengths = [len(document.text) for document in DOCUMENTS]
     assert found["bytes"] == [sum(lengths[10:]), sum(lengths)]
-    assert found["area"] == pytest.approx(0.75)  # a straight line from 0.5 to 1 over the logarithm
+    assert found["area"] == pytest.approx(0.75, abs=0.01)  # a straight line from 0.5 to 1 over the logarithm
+
+
+def test_a_method_that_needs_more_bytes_has_less_area_though_it_answers_as_much(
+    memory: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Heavy(Keeping):
+        def bytes(self) -> MethodBytes:
+            return MethodBytes({"vectors": 16 * super().bytes().total})
+
+    monkeypatch.setitem(METHODS, "heavy", MethodKind("heavy", "planted", lambda _: Heavy()))  # type: ignore[arg-type]
+    found = equal_memory(
+        setting(memory, tmp_path / "p", "keeps-all", "heavy", options={"shares": [0.5, 1.0]})
+    ).figures
+    lengths = [len(document.text) for document in DOCUMENTS]
+    least, most = math.log(sum(lengths[10:])), math.log(16 * sum(lengths))
+    full, heavy = math.log(sum(lengths)), math.log(16 * sum(lengths[10:]))
+    light_area = (0.75 * (full - least) + most - full) / (most - least)
+    assert found["keeps-all"]["area"] == pytest.approx(light_area, abs=0.01)
+    assert found["heavy"]["area"] == pytest.approx(0.75 * (most - heavy) / (most - least), abs=0.01)
 
 
 @pytest.mark.parametrize("shares", [[], [0], [1.5], ["half"], True])
