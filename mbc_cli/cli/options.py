@@ -20,8 +20,10 @@ def count(name: str, help: str, *, least: int = 1, panel: str | None = None) -> 
     return typer.Option(name, min=least, max=MOST, help=help, rich_help_panel=panel)
 
 
-def _errors_follow(wanted: bool) -> bool:
-    output.write_errors_as_json(wanted)
+def _errors_follow(context: typer.Context, wanted: bool) -> bool:
+    # A group that is a command too has the option as well; what its own command says comes after.
+    if wanted or not hasattr(context.command, "commands"):
+        output.write_errors_as_json(wanted)
     return wanted
 
 

@@ -18,8 +18,12 @@ def bound_socket(config: ServerConfig) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, config.port, type=socket.SOCK_STREAM)[0]
         opened = socket.socket(family, socket.SOCK_STREAM)
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        opened.bind(address)
+        try:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            opened.bind(address)
+        except OSError:
+            opened.close()
+            raise
     except OSError as failure:
         raise OperatingSystemError(
             f"{host}:{config.port} cannot be listened to: {failure.strerror or failure}",

@@ -222,7 +222,7 @@ def test_an_unknown_key_in_the_file_names_the_nearest(
         ("encode: {corpus: [/etc]}", "set 'corpus'"),
         ("adapter: ./evil", "set 'adapter'"),
         ("query: {base_model: attacker/evil}", "set 'base_model'"),
-        ("evaluate: {predictions: /home/me/.bashrc}", "set 'predictions'"),
+        ("evaluate: {folder: /home/me}", "set 'folder'"),
         ("adapt: {output_directory: ../elsewhere}", "set 'output_directory'"),
         ("quiet: true", "set 'quiet'"),
         ("store: s3://bucket/theirs", "name a store outside this folder ('s3://bucket/theirs')"),

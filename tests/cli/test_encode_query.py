@@ -241,11 +241,11 @@ def test_files_of_a_folder_that_are_not_read_are_counted_and_one_is_named(
     folder = tmp_path / "archive"
     (folder / "inner").mkdir(parents=True)
     (folder / "a.txt").write_text("Mira Okafor opened the museum.")
-    for name in ("b.pdf", "inner/c.json"):
+    for name in ("b.rtf", "inner/c.json"):
         (folder / name).write_text("{}")
     done = mbc("encode", folder, "--store", store, "--adapter", adapter_directory)
     assert done.code == 0
-    assert f"not read: 2, such as {folder}/b.pdf" in done.err
+    assert f"not read: 2, such as {folder}/b.rtf" in done.err
     assert stored_ids(store) == {f"{folder}/a.txt"}
 
 

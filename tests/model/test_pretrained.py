@@ -18,6 +18,7 @@ from tests.support.tiny_models import save_language_model
 
 PACKAGE = Path(mbc_cli.__file__).parent
 DOOR = PACKAGE / "model" / "llm" / "pretrained.py"
+WEIGHTS = {f"{name}.from_pretrained" for name in ("AutoModel", "AutoModelForCausalLM", "T5Model")}
 LOADING = {"from_pretrained", "from_config", "for_model", "from_json_file", "load_adapter"}
 
 
@@ -52,12 +53,12 @@ def test_no_other_file_loads_with_transformers_or_peft() -> None:
 def test_every_loading_call_forbids_foreign_code_and_names_its_attention() -> None:
     calls = [(ast.unparse(call.func), keywords(call)) for call in loading_calls(DOOR)]
     calls = [(name, given) for name, given in calls if name != "AutoConfig.for_model"]  # which reads no file
-    assert len(calls) == 5
+    assert len(calls) == 6
     for name, given in calls:
         assert given["trust_remote_code"] == "False", name
         if "Tokenizer" not in name:
             assert given["attn_implementation"] == "ATTENTION", name
-        if name in ("AutoModelForCausalLM.from_pretrained", "T5Model.from_pretrained"):
+        if name in WEIGHTS:
             assert given["use_safetensors"] == "True", name
 
 

@@ -137,15 +137,13 @@ def evaluate(
     Methods: none, memory, vectors, whole-bank, text, gold-text, bm25, dense, fine-tuning. Protocols:
     retention, updates, equal-memory, knowledge, probes, locality, adapt-again. docs/evaluation.md explains
     them and what is measured. A --dataset without --documents is looked for in MBC_DATA and on the hub, and
-    is else a small sample. --output holds results.json, predictions.jsonl, summary.csv and report.html.
+    is else a small sample. --output holds results.json, predictions.jsonl, summary.csv, report.html.
 
     Examples:
 
       mbc evaluate --documents docs.jsonl --questions questions.jsonl -m none,memory,bm25
 
       mbc evaluate --dataset squad --documents dev-v1.1.json --bank-sizes 100,400 -o squad/
-
-      mbc evaluate --dataset streamingqa --protocols retention,locality --resume -o news/
 
       mbc evaluate compare before/ after/
     """

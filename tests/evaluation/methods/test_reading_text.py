@@ -20,6 +20,7 @@ from mbc_cli.evaluation.online import Stream, online
 from mbc_cli.evaluation.text_reader import PromptReader, ReadingOptions, text_reader
 from mbc_cli.memory import Memory
 from mbc_cli.model.llm.backbone import GeneratedTokens
+from mbc_cli.model.llm.pretrained import load_tokenizer
 from mbc_cli.news.generator import generate_news
 from tests.support.tiny_memories import numbered_documents, save_adapter_directory
 from tests.support.tiny_models import telegram_config
@@ -175,7 +176,7 @@ def test_a_prompt_holds_text_and_question_once_and_begins_as_texts_do(select_mem
     def watch(
         prefix: None, ids: torch.Tensor, mask: torch.Tensor, **options: Any
     ) -> Iterator[GeneratedTokens]:
-        seen.extend(tokenizer.decode(row[kept > 0]) for row, kept in zip(ids, mask, strict=True))
+        seen.extend(tokenizer.decode(row[kept > 0].tolist()) for row, kept in zip(ids, mask, strict=True))
         yield GeneratedTokens(torch.zeros(len(ids), dtype=torch.int64), torch.zeros(len(ids)))
 
     select_memory.model.stream = watch  # type: ignore[method-assign]
@@ -185,9 +186,12 @@ def test_a_prompt_holds_text_and_question_once_and_begins_as_texts_do(select_mem
     assert seen == ["<|endoftext|>Text: Rain in {question}.\n\nSnow. End. Where is {passages}?"]
 
 
-def test_an_llm_with_a_chat_template_is_asked_in_it(select_memory: Memory) -> None:
-    tokenizer = select_memory.tokenizers.language_tokenizer
+def test_an_llm_with_a_chat_template_is_asked_in_it(
+    select_memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = load_tokenizer(str(select_memory.tokenizers.language_tokenizer.directory))
     tokenizer.chat_template = "{% for m in messages %}[{{ m.role }}: {{ m.content }}]{% endfor %}>>"
+    monkeypatch.setattr("mbc_cli.evaluation.text_reader.load_tokenizer", lambda place: tokenizer)
     reader = PromptReader(select_memory)
     filled = reader._filled("Who?", "Some text.")
     assert filled.startswith("[user: Some text.")
