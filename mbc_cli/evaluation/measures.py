@@ -18,13 +18,12 @@ _NOTHING = (0.0, 0.0)
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A measure by name; ``of`` gives what each prediction adds, ``higher_is_better`` tells its direction."""
+    """A measure by name; ``of`` gives what each prediction adds."""
 
     name: str
     label: str
     what: str
     of: Callable[[Prediction], Ratio]
-    higher_is_better: bool = True
 
     def value(self, predictions: Sequence[Prediction]) -> float | None:
         """The measure over ``predictions``; None where none of them counts."""
@@ -144,14 +143,12 @@ _ALL = (
         "false answers",
         "answered although nothing there answers it",
         _false_answers,
-        higher_is_better=False,
     ),
     Measure(
         "false_abstentions",
         "false abstentions",
         "abstained from although the answer is there",
         _false_abstentions,
-        higher_is_better=False,
     ),
 )
 MEASURES: Mapping[str, Measure] = {measure.name: measure for measure in _ALL}

@@ -36,20 +36,24 @@ LoadRows = Callable[[Iterable[Mapping[str, Any]], BadInputs], QuestionDataset]
 
 @dataclass(frozen=True, slots=True)
 class DatasetKind:
-    """A published data set: what it is, how its file is read, and how the hub's rows are, if it is there."""
+    """A published data set: what it is, how its file is read, and how the hub's rows are, if it is there.
+
+    ``has_columns`` says that its file is a table, whose delimiter may be given.
+    """
 
     description: DatasetDescription
     load: Load
     load_rows: LoadRows | None = None
+    has_columns: bool = False
 
 
 KINDS: Mapping[str, DatasetKind] = {
     kind.description.name: kind
     for kind in (
         DatasetKind(squad.DESCRIPTION, squad.load, squad.load_rows),
-        DatasetKind(streamingqa.DESCRIPTION, streamingqa.load),
-        DatasetKind(archivalqa.DESCRIPTION, archivalqa.load),
-        DatasetKind(fairytaleqa.DESCRIPTION, fairytaleqa.load, fairytaleqa.load_rows),
+        DatasetKind(streamingqa.DESCRIPTION, streamingqa.load, has_columns=True),
+        DatasetKind(archivalqa.DESCRIPTION, archivalqa.load, has_columns=True),
+        DatasetKind(fairytaleqa.DESCRIPTION, fairytaleqa.load, fairytaleqa.load_rows, has_columns=True),
         DatasetKind(xquad.DESCRIPTION, squad.load, squad.load_rows),
         DatasetKind(longmemeval.DESCRIPTION, longmemeval.load),
     )
@@ -99,8 +103,7 @@ def load_dataset(
     if questions is not None:
         raise UsageError(f"dataset {name} holds its questions itself, but {questions} is named too")
     kind = KINDS[name]
-    has_columns = name in ("streamingqa", "archivalqa", "fairytaleqa")
-    if format is not None or (delimiter is not None and not has_columns):
+    if format is not None or (delimiter is not None and not kind.has_columns):
         raise UsageError(f"dataset {name} has a format of its own", "leave out --format and --delimiter")
     description = kind.description
     if documents is not None and not Path(documents).is_dir():

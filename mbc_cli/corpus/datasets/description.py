@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from mbc_cli.errors import UsageError, nearest_hint
 
@@ -37,7 +37,6 @@ class DatasetDescription:
     files: Mapping[str, tuple[str, ...]]
     how_to_get: str
     hub: tuple[str, str | None] | None = None
-    columns: tuple[str, ...] = field(default=())
 
     def split(self, wanted: str | None) -> str:
         """The split of that name, ``dev``, ``val`` and ``valid`` being validation; None is the usual one.

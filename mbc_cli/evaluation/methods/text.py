@@ -12,10 +12,10 @@ from mbc_cli.corpus.documents import Document, Passage, Question
 from mbc_cli.errors import UsageError
 from mbc_cli.evaluation.abstention import relevances_elsewhere
 from mbc_cli.evaluation.bank_bytes import memory_bytes
+from mbc_cli.evaluation.fresh_memory import fresh_memory
 from mbc_cli.evaluation.method import MethodBytes, Reply, Setting
 from mbc_cli.evaluation.methods.text_method import Found, TextMethod
 from mbc_cli.evaluation.options import read_options
-from mbc_cli.evaluation.same_adapter import same_adapter
 from mbc_cli.evaluation.text_reader import READING_GRID, ReadingOptions
 from mbc_cli.memory import Memory
 
@@ -34,7 +34,7 @@ class SelectedTextMethod(TextMethod):
                 "use bm25, or an adapter with method select or telegram",
             )
         super().__init__(memory, options)
-        self._bank = same_adapter(memory, setting.folder)
+        self._bank = fresh_memory(memory, setting.folder, keep_text=False)
         calibration = self._bank.calibration if isinstance(self._bank, Memory) else None
         self._calibration = calibration
         self.threshold = None if calibration is None else calibration.threshold

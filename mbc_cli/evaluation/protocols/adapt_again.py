@@ -11,22 +11,20 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from mbc_store import MemoryStore
 from torch import Tensor
 
 from mbc_cli.corpus.documents import Document, Question
 from mbc_cli.errors import InputError
+from mbc_cli.evaluation.fresh_memory import fresh_memory
 from mbc_cli.evaluation.measures import MEASURES
 from mbc_cli.evaluation.method import Reply
 from mbc_cli.evaluation.predictions import Prediction
 from mbc_cli.evaluation.protocols.result import Cell, ProtocolResult, Table
 from mbc_cli.evaluation.protocols.setting import ProtocolSetting
 from mbc_cli.memory import Memory
-from mbc_cli.model.adapter import LoadedAdapter
 from mbc_cli.model.memory_model import MemoryModel
 from mbc_cli.training.continuing import go_on_training
 
@@ -156,19 +154,15 @@ def _asked(
     setting: ProtocolSetting, folder: Path, periods: Sequence[Sequence[Question]]
 ) -> tuple[list[float], np.ndarray]:
     """Exact match on the questions of each period with all documents encoded, and their codes."""
-    memory = setting.memory
-    assert isinstance(memory, Memory)
     folder.mkdir()
-    config = replace(memory.store.config, fingerprint=memory.model.fingerprint())
-    loaded = LoadedAdapter(memory.model, memory.tokenizers, config.fingerprint, {}, memory.calibration)
-    store = MemoryStore.create(folder / "bank.mbc", config)
-    bank = Memory(store, loaded, adapter_name=memory.adapter_name)
+    bank = fresh_memory(setting.memory, folder)
+    assert isinstance(bank, Memory)
     bank.encode(setting.documents, batch_size=setting.batch_size)
     right = []
     for questions in periods:
         answers = bank.answer(
             [question.question for question in questions],
-            threshold=0 if memory.calibration else None,
+            threshold=0 if bank.calibration else None,
             batch_size=setting.batch_size,
         )
         predictions = [
@@ -176,5 +170,5 @@ def _asked(
             for question, answer in zip(questions, answers, strict=True)
         ]
         right.append(MEASURES["exact_match"].value(predictions) or 0.0)
-    with store.snapshot() as snapshot:
+    with bank.store.snapshot() as snapshot:
         return right, np.concatenate([codes for _, codes, _ in snapshot.iter_codes(16384)])

@@ -11,9 +11,9 @@ import pytest
 
 from mbc_cli.corpus.documents import Question
 from mbc_cli.errors import UsageError
+from mbc_cli.evaluation.fresh_memory import fresh_memory
 from mbc_cli.evaluation.method import RANKED, Method, Setting
 from mbc_cli.evaluation.methods.registry import METHODS, kind_of, make_method
-from mbc_cli.evaluation.same_adapter import same_adapter
 from mbc_cli.evaluation.vector_memory import AnyMemory
 from mbc_cli.memory import Memory
 from tests.support.tiny_memories import numbered_documents
@@ -72,7 +72,7 @@ def make(case: tuple[str, str], memory: Memory, options: Mapping[str, object], t
     def made(folder: str) -> Method:
         (tmp_path / folder).mkdir()
         # The method called memory fills the very memory that it is given.
-        of = same_adapter(memory, tmp_path / folder) if case[1] == "memory" else memory
+        of = fresh_memory(memory, tmp_path / folder, keep_text=False) if case[1] == "memory" else memory
         return make_method(case[1], Setting(of, tmp_path / folder, seed=5, options=options))
 
     return made
