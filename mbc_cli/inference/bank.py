@@ -13,13 +13,13 @@ from torch import Tensor
 
 from mbc_cli.inference.memory_filter import MemoryFilter
 from mbc_cli.model.bank import Bank
+from mbc_cli.model.match_tables import MatchTables
 
-# Rows fetched from the store together, and rows scored together: both bound the memory that a question takes,
-# whatever the size of the bank.
-ROWS_READ = 16384
-ROWS_SCORED = 2048
+# Rows fetched from the store and scored together: they bound the memory that a question takes, whatever the
+# size of the bank.
+ROWS_READ = 65536
 # Codes up to this many bytes stay in memory from the second reading on; larger banks are always streamed.
-CACHED_CODE_BYTES = 512 * 2**20
+CACHED_CODE_BYTES = 1024 * 2**20
 
 
 class PassageBank(Protocol):
@@ -63,14 +63,17 @@ class CodeBank:
         return self._counts
 
     def chunks(self, filter: MemoryFilter) -> Iterator[tuple[Tensor, Tensor]]:
-        """Chunks of readable rows: their numbers (n,) int64 and their codes (n, T, L) int64, n > 0."""
+        """Chunks of readable rows: their numbers (n,) int64 and their codes (n, T, L) as stored, n > 0."""
         mask = self._mask(filter)
         for first, codes, alive in self._code_chunks():
             readable = alive if mask is None else alive & mask[first : first + len(alive)]
             offsets = np.flatnonzero(readable)
-            for start in range(0, len(offsets), ROWS_SCORED):
-                part = offsets[start : start + ROWS_SCORED]
-                yield torch.from_numpy(part + first).to(self.device), self._codes(codes[part])
+            if len(offsets):
+                read = codes if len(offsets) == len(codes) else codes[offsets]
+                yield (
+                    torch.from_numpy(offsets + first).to(self.device),
+                    torch.from_numpy(read).to(self.device),
+                )
 
     def take(self, rows: Tensor) -> Tensor:
         """The codes at ``rows`` (...) int64: (..., T, L) int64."""
@@ -97,9 +100,13 @@ class CodeBank:
         config = self.snapshot.config
         fits = self.snapshot.row_count * config.slots * config.num_quantizers * 2 <= CACHED_CODE_BYTES
         if self._chunks is None and self._streamed and fits:
-            self._chunks = list(self.snapshot.iter_codes(ROWS_READ))
+            self._chunks = list(self._streamed_chunks())
         self._streamed = True
-        yield from self._chunks or self.snapshot.iter_codes(ROWS_READ)
+        yield from self._chunks or self._streamed_chunks()
+
+    def _streamed_chunks(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        for first, codes, alive in self.snapshot.iter_codes(ROWS_READ):
+            yield first, np.ascontiguousarray(codes), alive
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +119,7 @@ class _FilteredBank:
     def counts(self) -> Tensor:
         return self.bank.counts(self.filter)
 
-    def chunks(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def chunks(self, wanted: MatchTables | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         return self.bank.chunks(self.filter)
 
     def take(self, rows: Tensor) -> Tensor:

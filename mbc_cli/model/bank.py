@@ -11,6 +11,7 @@ from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 from mbc_cli.model.llm.prefix import Prefix
+from mbc_cli.model.match_tables import MatchTables
 
 NEAR_EQUAL = 2.0
 """How far from the best score, in nats, passages are taken to say as much as the best."""
@@ -28,8 +29,14 @@ class Bank(Protocol):
     def counts(self) -> Int[Tensor, "T L K"] | None:
         """How often each slot holds each code, (T, L, K) int64; None where the bank keeps no counts."""
 
-    def chunks(self) -> Iterator[tuple[Int[Tensor, " n"], Num[Tensor, "n T width"]]]:
-        """All passages, part by part: row numbers (n,) int64 and the passages of these rows, n > 0."""
+    def chunks(
+        self, wanted: MatchTables | None = None
+    ) -> Iterator[tuple[Int[Tensor, " n"], Num[Tensor, "n T width"]]]:
+        """All passages, part by part: row numbers (n,) int64 and the passages of these rows, n > 0.
+
+        Codes come in the integer type in which they are kept. A bank that can may leave out passages that are
+        not likely to be what the questions of ``wanted`` look for.
+        """
 
     def take(self, rows: Int[Tensor, "*rows"]) -> Num[Tensor, "*rows T width"]:
         """The passages at rows of any shape (...) int64: (..., T, L) or (..., T, C)."""
@@ -44,7 +51,9 @@ class TensorBank:
     def counts(self) -> Int[Tensor, "T L K"] | None:
         return None
 
-    def chunks(self) -> Iterator[tuple[Int[Tensor, " n"], Num[Tensor, "n T width"]]]:
+    def chunks(
+        self, wanted: MatchTables | None = None
+    ) -> Iterator[tuple[Int[Tensor, " n"], Num[Tensor, "n T width"]]]:
         if len(self._passages):
             yield torch.arange(len(self._passages), device=self._passages.device), self._passages
 
@@ -99,6 +108,12 @@ def best_passages(
     scores = torch.empty(questions, 0, device=device)
     rows = scores.long()
     for numbers, found in scored:
+        if found.shape[1] > 4 * k:  # sorted are only those that reach the best k, equals included
+            least = found.topk(k, dim=1).values[:, -1:]
+            if scores.shape[1] == k:
+                least = torch.maximum(least, scores[:, -1:])
+            places = (found >= least).any(0).nonzero()[:, 0]
+            numbers, found = numbers[places], found[:, places]
         scores, rows = _best(
             torch.cat([scores, found], dim=1), torch.cat([rows, numbers.expand(questions, -1)], dim=1), k
         )

@@ -74,8 +74,8 @@ class QuantizedMemoryModel(MemoryModel):
         return self.quantizer(context_vectors)
 
     def decode(self, passages: Num[Tensor, "N T width"]) -> Float[Tensor, "N T D"]:
-        """Codes (N, T, L) int64, by a codebook look-up, or context vectors (N, T, C) -> (N, T, D)."""
-        vectors = passages if passages.is_floating_point() else self.quantizer.decode(passages)
+        """Codes (N, T, L) of any integer type, by a look-up, or context vectors (N, T, C) -> (N, T, D)."""
+        vectors = passages if passages.is_floating_point() else self.quantizer.decode(passages.long())
         return self.code_space.leave(vectors)
 
     def fingerprint(self) -> str:

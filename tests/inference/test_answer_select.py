@@ -97,7 +97,6 @@ def test_reading_the_codes_in_chunks_changes_nothing(
     select_memory.encode(DOCUMENTS)
     whole = select_memory.search(QUESTIONS, top_k=7)
     monkeypatch.setattr(bank, "ROWS_READ", 7)
-    monkeypatch.setattr(bank, "ROWS_SCORED", 5)
     monkeypatch.setattr(bank, "CACHED_CODE_BYTES", cached_bytes)
     again = Memory.open(str(select_memory.store.location), device="cpu")
     for _ in ("streamed", "kept where it fits"):

@@ -16,17 +16,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mbc_cli.model.match_tables import MatchTables
 from mbc_cli.model.select.trunk import TokenStates
 
 # Added to squared lengths, which are of order d: beyond a text's ends vectors are zero, and the gradient of a
 # plain norm explodes there.
 _SOFT = 1e-2
-# Matches held at a time, (rows, T, S) float32: larger blocks leave the processor's cache.
-_BLOCK_BYTES = 1 << 20
+# Passages of several levels scored together: their matches, (rows, T, S) float32, are in memory.
+_ROWS = 2048
 
 
 @dataclass(frozen=True)
@@ -88,22 +89,52 @@ class LateInteraction(nn.Module):
             _add_shifted(total, match, offset, axis=-1)
         return self.log_scale.exp() * torch.einsum("bsn,bs->bn", total.amax(-1), query.weights)
 
-    def score_codes(
-        self,
-        query: LateInteractionQuery,
-        codebooks: Float[Tensor, "L G K C"],
-        codes: Int[Tensor, "N T L"],
-    ) -> Float[Tensor, "B N"]:
-        """The same scores (B, N) from codes (N, T, L) int64 and codebooks (L, G, K, C), by look-up alone."""
+    def tables(self, query: LateInteractionQuery, codebooks: Float[Tensor, "L G K C"]) -> MatchTables | None:
+        """What questions look for, as tables over the codes of codebooks (L, G, K, C).
+
+        None where a code has several levels: how long a key is depends on all of them together.
+        """
+        if len(codebooks) > 1:
+            return None
+        keys = _unit(self._keys(codebooks))[:, 0]
+        seen = [weights > 0 for weights in query.weights]  # padding is left out rather than looked up
+        return MatchTables.of(
+            [
+                torch.einsum("ogkd,osd->ogks", keys, vectors[:, mask]).flatten(1, 2)
+                for vectors, mask in zip(query.vectors.unbind(1), seen, strict=True)
+            ],
+            [weights[mask] for weights, mask in zip(query.weights, seen, strict=True)],
+            offsets=self.offsets,
+            scale=self.log_scale.exp(),
+            codes_per_slot=keys.shape[2] if keys.shape[1] > 1 else 0,
+        )
+
+    def _keys(self, codebooks: Float[Tensor, "L G K C"]) -> Float[Tensor, "offsets L slots K d"]:
+        """What each code adds to a slot's key, (offsets, L, G, K, d); G is T where slots are named."""
         keys = torch.einsum("lgkc,ocd->olgkd", codebooks.float(), self.key.float())
         if self.slot_key is not None:  # a table for each slot, with the slot's own part in the first level
             keys = keys.expand(-1, -1, len(self.slot_key), -1, -1)
             own = F.pad(self.slot_key.float()[None, :, None], (0, 0, 0, 0, 0, 0, 0, len(codebooks) - 1))
             keys = keys + own
+        return keys
+
+    def score_codes(
+        self,
+        query: LateInteractionQuery,
+        codebooks: Float[Tensor, "L G K C"],
+        codes: Integer[Tensor, "N T L"],
+    ) -> Float[Tensor, "B N"]:
+        """The same scores (B, N) from codes (N, T, L) and codebooks (L, G, K, C), by look-up alone."""
+        tables = self.tables(query, codebooks)
+        if tables is not None:
+            return tables.scores(codes[..., 0])
+        return torch.cat([self._of_levels(query, codebooks, part.long()) for part in codes.split(_ROWS)], 1)
+
+    def _of_levels(self, query: LateInteractionQuery, codebooks: Tensor, codes: Tensor) -> Tensor:
+        """Scores (B, N) from codes (N, T, L) of several levels."""
+        keys = self._keys(codebooks)
         slots = torch.arange(codes.shape[1], device=codes.device) if keys.shape[2] > 1 else None
         levels = codes.shape[-1]
-        if levels == 1:
-            return self.log_scale.exp() * self._best_matches(query, _unit(keys)[:, 0], codes[..., 0])
         # A key's length depends on the codes of all levels together.
         scale = self._inverse_lengths(keys, codes, slots)
         rows = []
@@ -123,45 +154,6 @@ class LateInteraction(nn.Module):
                     _add_shifted(total, match, offset, axis=1)
             rows.append(torch.einsum("ns,s->n", total.amax(1), weights[seen]))
         return self.log_scale.exp() * torch.stack(rows)
-
-    def _best_matches(self, query: LateInteractionQuery, keys: Tensor, codes: Tensor) -> Tensor:
-        """Weighted sums (B, N) of the best matches, from keys (offsets, G, K, d) and codes (N, T).
-
-        The tables of all offsets and questions stand beside each other, so that one sum of table rows makes
-        a slot's matches for every token. The sums are taken column by column and in one order: a question's
-        scores are the same, bit for bit, in any batch and any part of a bank.
-        """
-        seen = [weights > 0 for weights in query.weights]  # padding is left out rather than looked up
-        tables = torch.cat(
-            [
-                torch.einsum("ogkd,osd->ogks", keys, vectors[:, mask])
-                for vectors, mask in zip(query.vectors.unbind(1), seen, strict=True)
-            ],
-            dim=-1,
-        )
-        tokens = [int(mask.sum()) for mask in seen]
-        rows_per_offset = keys.shape[1] * keys.shape[2]
-        table = F.pad(tables.flatten(0, 2), (0, 0, 0, 1))  # the last row, of zeros, is beyond a text's ends
-        slots, total = codes.shape[1], table.shape[1]
-        if keys.shape[1] > 1:  # a table for each slot
-            codes = codes + keys.shape[2] * torch.arange(slots, device=codes.device)
-        best = []
-        for block in codes.int().split(max(16, _BLOCK_BYTES // (4 * slots * total))):
-            index = block.new_full((*block.shape, len(self.offsets)), len(table) - 1)
-            for i, offset in enumerate(self.offsets):
-                size = slots - abs(offset)
-                index[..., i].narrow(1, max(0, -offset), size).copy_(
-                    block.narrow(1, max(0, offset), size) + i * rows_per_offset
-                )
-            matches = F.embedding_bag(index.flatten(0, 1), table, mode="sum")
-            best.append(matches.unflatten(0, block.shape).amax(1))
-        parts = torch.cat(best).split(tokens, dim=1)
-        return torch.stack(
-            [
-                (part * weights[mask]).sum(1)
-                for part, weights, mask in zip(parts, query.weights, seen, strict=True)
-            ]
-        )
 
     def _inverse_lengths(self, keys: Tensor, codes: Tensor, slots: Tensor | None) -> Tensor:
         """1 / |k| for every slot, (offsets, N, T, 1): from the Gram matrix of the levels' keys."""

@@ -5,7 +5,7 @@ question -> selection scores over codes -> the top k passages' decoded slots -> 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import torch
@@ -114,7 +114,7 @@ class SelectMemoryModel(QuantizedMemoryModel):
     ) -> Reading:
         """The ``k`` best passages of each question; of equal scores the higher row comes first."""
         question = self.encode_questions(questions.input_ids, questions.attention_mask)
-        scored = ((rows, self.score(question, passages)) for rows, passages in bank.chunks())
+        scored = self._scored(question, bank)
         top_k = k or self.config.selection.top_k
         wanted = top_k if times is None else max(top_k, COMPARED_BY_TIME)
         scores, rows = best_passages(scored, wanted, questions=len(questions.input_ids), device=self.device)
@@ -128,6 +128,22 @@ class SelectMemoryModel(QuantizedMemoryModel):
             prefix_length=self.reader.prefix_length(found, self.config.context_vectors),
             prefix=(lambda: self.prefix(question, bank.take(rows), scores)) if found else None,
         )
+
+    def _scored(
+        self, question: EncodedQuestion, bank: Bank
+    ) -> Iterator[tuple[Int[Tensor, " n"], Float[Tensor, "B n"]]]:
+        """Row numbers and scores of the passages of ``bank``, part by part."""
+        quantizer = self.quantizer
+        tables = (
+            None
+            if isinstance(quantizer, PassThrough)
+            else self.selection.tables(question.query, quantizer.codebooks)
+        )
+        for rows, passages in bank.chunks(tables):
+            yield (
+                rows,
+                self.score(question, passages) if tables is None else tables.scores(passages[..., 0]),
+            )
 
     # Training. Quantised from the first step such a model collapses; so it first learns with noise in the
     # place of quantisation, then its codebooks are placed by k-means, then each slot is quantised with a

@@ -103,7 +103,8 @@ class TelegramMemoryModel(MemoryModel):
     ) -> Reading:
         """The ``k`` best passages; with ``prompts`` the first ones found are read and ranked once more."""
         query = self.encode_questions(questions)
-        scored = ((rows, self.selection.score(query, codes[..., 0])) for rows, codes in bank.chunks())
+        tables = self.selection.tables(query)
+        scored = ((rows, tables.scores(codes[..., 0])) for rows, codes in bank.chunks(tables))
         top_k = k or self.config.selection.top_k
         candidates = self.config.reading.candidates if prompts is not None else 0
         scores, rows = best_passages(

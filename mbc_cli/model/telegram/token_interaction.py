@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mbc_cli.model.match_tables import MatchTables
 from mbc_cli.model.select.trunk import RawEmbeddings
 
 
@@ -51,6 +52,7 @@ class TokenInteraction(nn.Module):
         self.same = nn.Parameter(torch.tensor(1.0))
         self.neighbour = nn.Parameter(torch.tensor(0.25))
         self.log_scale = nn.Parameter(torch.tensor(math.log(20.0)))
+        self._known_keys: tuple[object, Tensor] | None = None
 
     def encode(
         self,
@@ -65,8 +67,33 @@ class TokenInteraction(nn.Module):
         weights = (rarity[input_ids] + 0.1) * self.weight(states)[..., 0].clamp(-4, 4).exp() * mask
         return TokenQuery(input_ids, vectors, weights / weights.sum(1, keepdim=True))
 
+    def tables(self, query: TokenQuery) -> MatchTables:
+        """What questions look for, as tables over the vocabulary and the code of slots not in use."""
+        keys = self._keys()
+        tables, weights = [], []
+        for ids, vectors, weight in zip(query.ids, query.vectors, query.weights, strict=True):
+            seen = weight > 0
+            own = F.pad(keys @ vectors[seen].T, (0, 0, 0, 1))
+            own[ids[seen], torch.arange(own.shape[1], device=own.device)] += self.same
+            beside = self.neighbour * own
+            tables.append(torch.stack([own, F.pad(beside[:, 1:], (0, 1)), F.pad(beside[:, :-1], (1, 0))]))
+            weights.append(weight[seen])
+        return MatchTables.of(tables, weights, offsets=(0, 1, -1), scale=self.log_scale.exp(), least=0.0)
+
+    def _keys(self) -> Float[Tensor, "vocabulary d"]:
+        """The keys of all tokens, made once for the same weights."""
+        made_of = (self.key, self._embeddings[0].mean)
+        state = tuple((id(weights), weights._version) for weights in made_of)
+        if self._known_keys is None or self._known_keys[0] != state:
+            words = torch.arange(self.vocabulary, device=self.key.device)
+            self._known_keys = state, _unit(self._embeddings[0](words[None])[0] @ self.key)
+        return self._known_keys[1]
+
     def score(self, query: TokenQuery, codes: Int[Tensor, "N T"]) -> Float[Tensor, "B N"]:
-        """Scores (B, N) float32 of telegrams (N, T) int64; slots that hold V match nothing."""
+        """Scores (B, N) float32 of telegrams (N, T) int64; slots that hold V match nothing.
+
+        Differentiable, for training: only the tokens that occur have keys.
+        """
         present, places = codes.unique(return_inverse=True)
         words = present[present < self.vocabulary]
         # Rows of the table are those tokens that occur; the last one, if slots are empty, is zero.
