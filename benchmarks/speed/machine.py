@@ -7,6 +7,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -42,3 +43,16 @@ def describe(*, quick: bool) -> dict[str, object]:
         "bytes_per_second": size / memory_pass_seconds(size),
         "operations_per_second": 2 * side**3 / median_seconds(lambda: square @ square),
     }
+
+
+def peak_growth_bytes(work: Callable[[], object]) -> int:
+    """How many bytes of resident memory ``work`` takes at its peak beyond what there was (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    before = _status_bytes("VmRSS")
+    work()
+    return _status_bytes("VmHWM") - before
+
+
+def _status_bytes(field: str) -> int:
+    (line,) = (x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith(field))
+    return int(line.split()[1]) * 1024
