@@ -11,7 +11,7 @@ from mbc_store import MemoryStore, StoreConfig, StoreNotFound, Where
 
 from mbc_cli.corpus.documents import Document
 from mbc_cli.errors import UsageError
-from mbc_cli.inference.adapters import Loading, load_on, resolve_adapter, resolve_recorded
+from mbc_cli.inference.adapters import Loading, load_on, resolve_adapter, resolve_recorded, store_config
 from mbc_cli.inference.answer import Answer, AnswerStream, Source
 from mbc_cli.inference.answerer import Answerer
 from mbc_cli.inference.bank import CodeBank
@@ -35,6 +35,10 @@ class Memory(StoredDocuments):
     The constructors load the adapter's model, which takes seconds; keep the object for many calls. Codes and
     counts stay in memory between calls until the store changes. Threads may share it: they take turns, and
     while one encodes others get theirs after every commit. Many processes may have the same store open.
+
+    Attributes:
+        probes: how many codes each token of a question looks up in the store's posting lists, to compare the
+            passages that these name; None: every passage is compared.
     """
 
     def __init__(self, store: MemoryStore, adapter: LoadedAdapter, *, adapter_name: str) -> None:
@@ -43,6 +47,7 @@ class Memory(StoredDocuments):
         self.model = adapter.model.eval()
         self.tokenizers = adapter.tokenizers
         self.calibration = adapter.calibration
+        self.probes: int | None = None
         self._bank: CodeBank | None = None
 
     # --- opening and closing -------------------------------------------------------------------------
@@ -154,25 +159,9 @@ class Memory(StoredDocuments):
         """A memory whose store ``make`` makes, once it is known that the adapter can fill it."""
         location = resolve_adapter(adapter)
         loaded = load_on(location, **loading)
-        config = loaded.model.config
-        require_codes(config)
+        require_codes(loaded.model.config)
         Windows.of(loaded.model, loaded.tokenizers, window, overlap)
-        slots, num_quantizers, codebook_size = loaded.model.code_shape
-        made = make(
-            store,
-            StoreConfig(
-                slots=slots,
-                num_quantizers=num_quantizers,
-                codebook_size=codebook_size,
-                fingerprint=loaded.model.fingerprint(),
-                keep_text=keep_text,
-                adapter=location.name,
-                base_model=config.base_model,
-                vector_width=loaded.model.context_width,
-                quantization_error=(loaded.provenance or {}).get("quantization_error"),
-                shared_counts=loaded.model.codes_are_tokens,
-            ),
-        )
+        made = make(store, store_config(loaded, location.name, keep_text=keep_text))
         return cls(made, loaded, adapter_name=location.name)
 
     @classmethod
@@ -391,6 +380,7 @@ class Memory(StoredDocuments):
         else:
             self._release()
             self._bank = CodeBank(snapshot, self.model.device)
+        self._bank.probes = self.probes
         return Answerer(self.model, self.tokenizers, self._bank, self.calibration, prefer_newer=prefer_newer)
 
     def _release(self) -> None:

@@ -1,8 +1,8 @@
 """Exact selection from codes: what one question and a batch of 32 cost over banks of random codes.
 
-Learned codes as the adapter `news` makes them (one level, random weights, random codes), and telegrams, whose
-codes are tokens of a large vocabulary, some of them far more often than others. Scored and ranked as a question
-is, from codes in memory, in parts as a bank gives them.
+Learned codes as the adapter `news` makes them (one level, random weights, random codes), and telegrams,
+whose codes are tokens of a large vocabulary, some of them far more often than others. Scored and ranked as a
+question is, from codes in memory, in parts as a bank gives them.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def measure(quick: bool) -> dict[str, object]:
         "row": "selection",
         "what": f"exact, {_TOKENS} tokens a question, {torch.get_num_threads()} threads, the best {_K}",
         "figures": figures,
-        "target": "25 ms at 1e5, 150 ms at 1e6, 1.5 s at 1e7 documents; 32 questions 8x one; memory 1.3x codes",
+        "target": "25 ms at 1e5, 150 ms at 1e6, 1.5 s at 1e7 documents; 32 at once 8x one; memory 1.3x codes",
         "roofline": roofline,
     }
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mbc_cli.cli.completion import tags
+from mbc_cli.cli.options import count
 from mbc_cli.errors import UsageError
 from mbc_cli.identifiers import is_unicode
+
+if TYPE_CHECKING:
+    from mbc_store import MemoryStore
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
@@ -29,6 +33,10 @@ WhereOption = Annotated[
 ]
 PreferNewer = Annotated[
     bool, typer.Option("--prefer-newer", help="Of passages about equally good, the newest first.")
+]
+Probes = Annotated[
+    int | None,
+    count("--probes", "Codes a token looks up in lists (mbc memory index); else every passage is compared."),
 ]
 At = Annotated[
     str | None,
@@ -49,6 +57,15 @@ def age(option: str, value: str) -> timedelta:
             "up to 1000 years"
         )
     return timedelta(seconds=seconds)
+
+
+def check_probes(store: MemoryStore | None, probes: int | None) -> None:
+    """Raise UsageError if ``probes`` are given for a store without lists. None is one yet to be made."""
+    if probes is not None and store is not None:
+        from mbc_cli.inference import checks
+
+        with store.snapshot() as snapshot:
+            checks.check_probes(snapshot, probes)
 
 
 def valid_ids(values: Sequence[str]) -> list[str]:

@@ -45,6 +45,7 @@ SET_WITHOUT_ASKING = frozenset(
             "limit",
             "offset",
             "prefer_newer",
+            "probes",
             "require_memory",
             "sources",
             "stream",

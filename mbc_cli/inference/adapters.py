@@ -15,6 +15,8 @@ from mbc_cli.model.base_quantize import Quantize
 from mbc_cli.untrusted import parse_yaml, read_text
 
 if TYPE_CHECKING:
+    from mbc_store import StoreConfig
+
     from mbc_cli.model.adapter import LoadedAdapter
 
 
@@ -203,3 +205,23 @@ def _download(name: str) -> Path:
             f"cannot get adapter {name!r} from the hub: {reason}",
             "check the name and the network, or give the path of a local adapter directory",
         ) from error
+
+
+def store_config(adapter: LoadedAdapter, name: str, *, keep_text: bool) -> StoreConfig:
+    """Of a store for the codes of ``adapter``, which has that ``name``."""
+    from mbc_store import StoreConfig
+
+    model = adapter.model
+    slots, num_quantizers, codebook_size = model.code_shape
+    return StoreConfig(
+        slots=slots,
+        num_quantizers=num_quantizers,
+        codebook_size=codebook_size,
+        fingerprint=model.fingerprint(),
+        keep_text=keep_text,
+        adapter=name,
+        base_model=model.config.base_model,
+        vector_width=model.context_width,
+        quantization_error=(adapter.provenance or {}).get("quantization_error"),
+        shared_counts=model.codes_are_tokens,
+    )

@@ -9,8 +9,12 @@ from typing import Protocol
 import numpy as np
 import torch
 from mbc_store import Snapshot, StoredPassage
+from mbc_store.posting_lists import PostingLists
 from torch import Tensor
 
+from mbc_cli.errors import AdapterError
+from mbc_cli.inference.candidates import likely_rows
+from mbc_cli.inference.checks import check_probes
 from mbc_cli.inference.memory_filter import MemoryFilter
 from mbc_cli.model.bank import Bank
 from mbc_cli.model.match_tables import MatchTables
@@ -41,11 +45,16 @@ class CodeBank:
     The counts of the empty filter come from the store's count array: O(T L K) whatever the number of
     documents, and no code is read. Codes are streamed when they are first read, so that one question takes no
     more memory of a larger bank, then kept.
+
+    Attributes:
+        probes: how many codes each token of a question looks up in posting lists; None: every passage is
+            compared.
     """
 
     def __init__(self, snapshot: Snapshot, device: torch.device) -> None:
         self.snapshot = snapshot
         self.device = device
+        self.probes: int | None = None
         self._counts: Tensor | None = None
         self._streamed = False
         self._chunks: list[tuple[int, np.ndarray, np.ndarray]] | None = None
@@ -62,9 +71,20 @@ class CodeBank:
             self._counts = torch.tensor(self.snapshot.code_counts(), device=self.device)
         return self._counts
 
-    def chunks(self, filter: MemoryFilter) -> Iterator[tuple[Tensor, Tensor]]:
-        """Chunks of readable rows: their numbers (n,) int64 and their codes (n, T, L) as stored, n > 0."""
+    def chunks(
+        self, filter: MemoryFilter, wanted: MatchTables | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Chunks of readable rows: their numbers (n,) int64 and their codes (n, T, L) as stored, n > 0.
+
+        With ``probes`` only of those rows that posting lists say may be ``wanted``.
+        """
         mask = self._mask(filter)
+        if self.probes is None:
+            yield from self._every(mask)
+        else:
+            yield from self._likely(wanted, self.probes, mask)
+
+    def _every(self, mask: np.ndarray | None) -> Iterator[tuple[Tensor, Tensor]]:
         for first, codes, alive in self._code_chunks():
             readable = alive if mask is None else alive & mask[first : first + len(alive)]
             offsets = np.flatnonzero(readable)
@@ -87,6 +107,37 @@ class CodeBank:
     def passages(self, rows: np.ndarray) -> list[StoredPassage]:
         return self.snapshot.passages(rows)
 
+    def _likely(
+        self, wanted: MatchTables | None, probes: int, mask: np.ndarray | None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        check_probes(self.snapshot, probes)
+        if wanted is None or wanted.codes_per_slot:
+            raise AdapterError(
+                "probes are set, but this adapter cannot find passages by lists of their codes",
+                "leave --probes out: every passage is compared then",
+            )
+        lists = PostingLists(self.snapshot.columns)
+        newest = np.arange(lists.indexed, self.snapshot.row_count)
+        rows = np.concatenate([likely_rows(lists, wanted, probes, mask), newest])
+        alive = self.snapshot.columns.take("passages/alive", rows) if mask is None else mask[rows]
+        rows = rows[alive]
+        for start in range(0, len(rows), ROWS_READ):
+            part = rows[start : start + ROWS_READ]
+            yield torch.from_numpy(part).to(self.device), torch.from_numpy(self._at(part)).to(self.device)
+
+    def _at(self, rows: np.ndarray) -> np.ndarray:
+        """The codes (n, T, L) of ``rows`` (n,), ascending, as stored."""
+        chunks = self._chunks_in_memory()
+        if chunks is None:
+            return self.snapshot.codes(rows)
+        bounds = np.searchsorted(rows, [first for first, _, _ in chunks] + [self.snapshot.row_count])
+        parts = [
+            codes[rows[low:high] - first]
+            for (first, codes, _), low, high in zip(chunks, bounds[:-1], bounds[1:], strict=True)
+            if high > low
+        ]
+        return np.concatenate(parts)
+
     def _mask(self, filter: MemoryFilter) -> np.ndarray | None:
         """The (rows,) bool mask of the passages that may be read, or None for every stored one."""
         if filter.is_empty:
@@ -97,12 +148,16 @@ class CodeBank:
         return torch.from_numpy(codes.astype(np.int64)).to(self.device)
 
     def _code_chunks(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        yield from self._chunks_in_memory() or self._streamed_chunks()
+
+    def _chunks_in_memory(self) -> list[tuple[int, np.ndarray, np.ndarray]] | None:
+        """All codes, from the second reading on and if they fit."""
         config = self.snapshot.config
         fits = self.snapshot.row_count * config.slots * config.num_quantizers * 2 <= CACHED_CODE_BYTES
         if self._chunks is None and self._streamed and fits:
             self._chunks = list(self._streamed_chunks())
         self._streamed = True
-        yield from self._chunks or self._streamed_chunks()
+        return self._chunks
 
     def _streamed_chunks(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         for first, codes, alive in self.snapshot.iter_codes(ROWS_READ):
@@ -120,7 +175,7 @@ class _FilteredBank:
         return self.bank.counts(self.filter)
 
     def chunks(self, wanted: MatchTables | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        return self.bank.chunks(self.filter)
+        return self.bank.chunks(self.filter, wanted)
 
     def take(self, rows: Tensor) -> Tensor:
         return self.bank.take(rows)

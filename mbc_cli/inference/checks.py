@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from mbc_cli.errors import UsageError
 from mbc_cli.identifiers import is_unicode
+
+if TYPE_CHECKING:
+    from mbc_store import Snapshot
 
 
 def check_questions(questions: Sequence[str]) -> None:
@@ -32,3 +36,14 @@ def checked_count(name: str, value: int) -> int:
     if not isinstance(value, int) or value < 1:
         raise UsageError(f"{name} is {value!r}: it must be a whole number, at least 1")
     return value
+
+
+def check_probes(snapshot: Snapshot, probes: int | None) -> None:
+    """Raise UsageError if passages are to be found by lists that the store does not keep."""
+    if probes is not None:
+        checked_count("probes", probes)
+        if snapshot.posting_lists() is None:
+            raise UsageError(
+                f"probes is {probes}, but the memory keeps no lists of codes to find passages by",
+                "make them with mbc memory index, or leave it out: every passage is compared then",
+            )

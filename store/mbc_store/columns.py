@@ -87,6 +87,18 @@ class Columns:
         runs: list[dict[str, Any]] = self._attributes.get("index_runs", [])
         return runs
 
+    @property
+    def posting_runs(self) -> list[dict[str, Any]] | None:
+        """The runs of the posting lists (store/mbc_store/posting_lists.py); None where none are kept."""
+        runs: list[dict[str, Any]] | None = self._attributes.get("posting_runs")
+        return runs
+
+    def set_posting_runs(self, runs: Sequence[dict[str, Any]] | None) -> None:
+        """Replace them in the root attributes."""
+        self._attributes.pop("posting_runs", None)
+        if runs is not None:
+            self._attributes["posting_runs"] = list(runs)
+
     def set_header(self, lengths: Lengths, runs: Sequence[dict[str, Any]] | None = None) -> None:
         """Replace the lengths, and the index's runs if given, in the root attributes; grow arrays to fit."""
         before, self.lengths = self.lengths, lengths
@@ -333,11 +345,28 @@ class Columns:
         """Make a new array holding ``values``; it joins ``specs``."""
         self.specs[path] = spec
         create_array(zarr.open_group(self._store, mode="r+"), path, len(values), spec)
-        for index in range(-(-len(values) // spec.rows_per_chunk)):
-            part = values[index * spec.rows_per_chunk : (index + 1) * spec.rows_per_chunk]
-            chunk = empty_chunk(spec)
+        self._write_chunks(path, 0, values)
+
+    def write_parts(self, path: str, spec: ArraySpec, rows: int, parts: Iterable[np.ndarray]) -> None:
+        """`write_array` of ``rows`` values in ``parts``, which are handed to the session as they come."""
+        self.specs[path] = spec
+        create_array(zarr.open_group(self._store, mode="r+"), path, rows, spec)
+        index, rest = 0, np.empty((0, *spec.tail), dtype=spec.numpy_dtype)
+        for part in parts:
+            values = np.concatenate([rest, part])
+            whole = len(values) // spec.rows_per_chunk
+            self._write_chunks(path, index, values[: whole * spec.rows_per_chunk])
+            index, rest = index + whole, values[whole * spec.rows_per_chunk :]
+            self.flush(header=False)
+        self._write_chunks(path, index, rest)
+
+    def _write_chunks(self, path: str, first: int, values: np.ndarray) -> None:
+        rows = self.specs[path].rows_per_chunk
+        for start in range(0, len(values), rows):
+            part = values[start : start + rows]
+            chunk = empty_chunk(self.specs[path])
             chunk[: len(part)] = part
-            self._changed[path, index] = chunk
+            self._changed[path, first + start // rows] = chunk
 
     def _send(self, items: Iterable[tuple[str, bytes]]) -> None:
         with translated(self._location):
@@ -347,6 +376,7 @@ class Columns:
         """Remove an array or group and everything under it."""
         wait(self._store.delete_dir(path))
         self._cache.keep(lambda key: not key[0].startswith(f"{path}/"))
+        self._changed = {k: v for k, v in self._changed.items() if not k[0].startswith(f"{path}/")}
 
     def flush(self, header: bool = True) -> None:
         """Hand all changes, and the header, to the session."""

@@ -15,6 +15,7 @@ from mbc_store.columns import Columns
 from mbc_store.errors import StoreCorrupt
 from mbc_store.format import NO_TIMESTAMP, Lengths, create_arrays, new_attributes
 from mbc_store.id_index import IdIndex
+from mbc_store.posting_lists import PostingLists
 from mbc_store.records import Counts, StoredDocument, decode_metadata
 from mbc_store.waiting import wait
 
@@ -189,6 +190,8 @@ def compact(source: Columns, session: icechunk.Session, salvage: Salvage | None 
         target.flush()
     target.write_counts(totals)
     target.set_header(target.lengths, IdIndex(target).rebuild())
+    if source.posting_runs is not None:
+        target.set_posting_runs(PostingLists(target).build())
     target.flush()
     return {
         "operation": "compact",
@@ -201,9 +204,10 @@ def compact(source: Columns, session: icechunk.Session, salvage: Salvage | None 
 def _emptied(source: Columns, session: icechunk.Session) -> Columns:
     """The arrays of an empty store in ``session``, whatever was there."""
     group = zarr.open_group(session.store, mode="a")
-    runs: Any = group.attrs.get("index_runs", [])
-    for run in runs:
-        wait(session.store.delete_dir(f"index/{run['name']}"))
+    for name, folder in (("index_runs", "index"), ("posting_runs", "postings")):
+        runs: Any = group.attrs.get(name, [])
+        for run in runs:
+            wait(session.store.delete_dir(f"{folder}/{run['name']}"))
     create_arrays(group, source.config)
-    group.update_attributes(new_attributes(source.config))
+    group.attrs.put(new_attributes(source.config))
     return Columns(session, "the rewritten store")

@@ -204,11 +204,12 @@ def read_attributes(attributes: Mapping[str, Any], location: object) -> tuple[St
         )
     try:
         config, lengths = StoreConfig.from_header(attributes["config"]), Lengths(**attributes["lengths"])
-        for run in attributes.get("index_runs", []):
-            if not _RUN_NAME.fullmatch(run["name"]) or not _is_integer(run["level"]):
-                raise ValueError(f"no run of an index is {run}")
-            if not 0 <= run["start"] < run["stop"] <= lengths.documents:
-                raise ValueError(f"impossible {run}")
+        for runs, entries in (("index_runs", lengths.documents), ("posting_runs", lengths.rows)):
+            for run in attributes.get(runs, []):
+                if not _RUN_NAME.fullmatch(run["name"]) or not _is_integer(run["level"]):
+                    raise ValueError(f"no run of an index is {run}")
+                if not 0 <= run["start"] < run["stop"] <= entries:
+                    raise ValueError(f"impossible {run}")
         return config, lengths
     except (ValueError, KeyError, TypeError, AttributeError, StoreError) as error:
         raise StoreCorrupt(f"{location} has a damaged header: {error}", "run `mbc memory repair`") from error

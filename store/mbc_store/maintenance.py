@@ -22,6 +22,7 @@ from mbc_store.history import commits
 from mbc_store.icechunk_files import FIRST_SNAPSHOT
 from mbc_store.locking import leased_snapshots
 from mbc_store.measure import disk_bytes
+from mbc_store.posting_lists import PostingLists
 from mbc_store.repository import PURGING, Metadata, Repository
 
 KEEP_HISTORY = timedelta(days=30)
@@ -128,6 +129,27 @@ def rewrite(
         again = Salvage(salvage.ancestors, salvage.forgotten)
         metadata = _rewrite_on(repository, source, base, FIRST_SNAPSHOT, again)
     return source.lengths.rows - int(metadata["passages"])
+
+
+def change_posting_lists(repository: Repository, wanted: bool) -> None:
+    """See ``MemoryStore.keep_posting_lists``."""
+
+    def change(session: icechunk.Session) -> Metadata | None:
+        columns = Columns(session, repository.location)
+        lists = PostingLists(columns)
+        if lists.are_kept == wanted:
+            return None
+        if wanted:
+            columns.set_posting_runs(lists.build())
+        else:
+            lists.drop()
+            columns.set_posting_runs(None)
+        columns.flush()
+        passages = passages_in(columns.read_counts(), columns.config)
+        size = {"documents": columns.lengths.alive, "passages": passages}
+        return {"operation": "index", "counts": {}} | size
+
+    repository.commit("make posting lists" if wanted else "remove posting lists", change)
 
 
 def start_new_history(repository: Repository) -> None:

@@ -22,7 +22,8 @@ def array_bytes(session: icechunk.Session) -> dict[str, int]:
         totals: dict[str, int] = {}
         for key, size in zip(chunks, sizes, strict=True):
             path = key.split("/c/")[0]
-            path = "index" if path.startswith("index/") else path
+            group = path.partition("/")[0]
+            path = group if group in ("index", "postings") else path
             totals[path] = totals.get(path, 0) + size
         return dict(sorted(totals.items()))
 

@@ -27,6 +27,7 @@ from mbc_store.maintenance import (
     REMOTE_GRACE,
     Collected,
     Compacted,
+    change_posting_lists,
     collect_garbage,
     compact_store,
     prune_history,
@@ -291,6 +292,16 @@ class MemoryStore:
         self._check_writable()
         with self.repository.exclusive():
             return history.rollback(self.repository, to)
+
+    def keep_posting_lists(self, wanted: bool = True) -> None:
+        """Make lists of the passages that hold each code, kept up to date by every commit from then on; or,
+        where they are not ``wanted``, remove them. They cost about as many bytes as the codes.
+
+        Raises:
+            StoreError: passages have codes of several levels.
+        """
+        self._check_writable()
+        change_posting_lists(self.repository, wanted)
 
     def compact(self, *, purge: bool = False) -> Compacted:
         """Rewrite the store without the rows of forgotten and replaced documents.

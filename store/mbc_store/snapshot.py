@@ -18,6 +18,7 @@ from mbc_store.filters import matching_documents
 from mbc_store.format import NO_TIMESTAMP
 from mbc_store.id_index import IdIndex
 from mbc_store.locking import ReaderLease
+from mbc_store.posting_lists import PostingLists
 from mbc_store.records import DocumentRecord, StoredDocument, StoredPassage, decode_metadata
 
 ROWS_PER_READ = 16384
@@ -106,6 +107,11 @@ class Snapshot:
     def codes(self, rows: np.ndarray | Sequence[int]) -> np.ndarray:
         """(n, T, L) uint16 or uint32 at ``rows``, in that order."""
         return self.columns.take("passages/codes", self._checked(rows))
+
+    def posting_lists(self) -> PostingLists | None:
+        """From codes to the rows that hold them; None where the store keeps no such lists."""
+        lists = PostingLists(self.columns)
+        return lists if lists.are_kept else None
 
     def _checked(self, rows: np.ndarray | Sequence[int]) -> np.ndarray:
         array = np.asarray(rows, dtype=np.int64).reshape(-1)

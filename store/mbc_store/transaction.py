@@ -13,6 +13,7 @@ from mbc_store.codes import count_codes, passages_in
 from mbc_store.columns import Columns, Recent
 from mbc_store.format import NO_TIMESTAMP, Lengths, StoreConfig
 from mbc_store.id_index import IdIndex
+from mbc_store.posting_lists import PostingLists
 from mbc_store.records import Counts, DocumentRecord, check_record, encode_metadata
 from mbc_store.repository import Repository
 
@@ -153,6 +154,7 @@ def apply_changes(columns: Columns, changes: Changes, operation: str) -> tuple[d
         )
     )
     columns.set_header(columns.lengths, IdIndex(columns).update())
+    columns.set_posting_runs(PostingLists(columns).update())
     columns.flush()
     return {
         "operation": operation,

@@ -19,6 +19,7 @@ from mbc_store.errors import StoreCorrupt, StoreError, translated
 from mbc_store.expiry import lines
 from mbc_store.format import ArraySpec, capacity, codec_names
 from mbc_store.id_index import IdIndex
+from mbc_store.posting_lists import differing_runs
 from mbc_store.records import decode_metadata
 from mbc_store.repository import BRANCH, Repository
 from mbc_store.waiting import wait
@@ -136,6 +137,10 @@ def _contents(columns: Columns, location: object) -> Iterator[Problem]:
                 decode_metadata(text)
             except StoreCorrupt as error:
                 yield Problem("unreadable", error.message)
+    for run in differing_runs(columns):
+        yield Problem(
+            "index", f"the posting lists of rows {run.start} to {run.stop - 1} differ from the codes"
+        )
     if alive != columns.lengths.alive:
         yield Problem("counts", f"the header counts {columns.lengths.alive} documents, there are {alive}")
     if (totals != columns.read_counts()).any():

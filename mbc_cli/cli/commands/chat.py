@@ -10,7 +10,7 @@ import typer
 from mbc_store.errors import StoreError
 
 from mbc_cli.cli import output, process
-from mbc_cli.cli.memory_options import At, Since, Until, WhereOption
+from mbc_cli.cli.memory_options import At, Probes, Since, Until, WhereOption, check_probes
 from mbc_cli.cli.options import DEFAULT_STORE, Adapter, BaseModel, Device, Quantize, Store, count
 from mbc_cli.cli.passages import write_passages
 from mbc_cli.cli.questions import NOT_IN_MEMORY, Fallback
@@ -40,6 +40,7 @@ def chat(
     until: Until = None,
     where: WhereOption = None,
     at: At = None,
+    probes: Probes = None,
     device: Device = "auto",
     base_model: BaseModel = None,
     quantize: Quantize = None,
@@ -60,12 +61,14 @@ def chat(
     chosen = _Chosen(since, until, tuple(where or ()))
     chosen.check()
     opened = MemoryStore.open(store, at=at)
+    check_probes(opened, probes)
 
     with output.progress("loading PyTorch"):
         from mbc_cli.memory import Memory
 
     with Memory.open(opened, adapter, device=device, quantize=quantize, base_model=base_model) as memory:
         output.note(f"{memory.document_count:,} documents; /help lists the commands, /quit ends")
+        memory.probes = probes
         conversation = _Chat(memory, chosen, top_k, fallback)
         conversation.run()
     if conversation.failures and not output.stdin_is_terminal():

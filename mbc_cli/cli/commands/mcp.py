@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from mbc_cli.cli import output
+from mbc_cli.cli.memory_options import Probes, check_probes
 from mbc_cli.cli.options import DEFAULT_STORE, Adapter, BaseModel, Device, Quantize, Store
 from mbc_cli.errors import MissingPackageError, OperatingSystemError, install_hint
 
@@ -34,6 +35,7 @@ def mcp(
     read_only: Annotated[
         bool, typer.Option("--read-only", help="Leave out the tools remember and forget.")
     ] = False,
+    probes: Probes = None,
     device: Device = "auto",
     base_model: BaseModel = None,
     quantize: Quantize = None,
@@ -63,6 +65,8 @@ def mcp(
     with Memory.open_or_create(
         store, adapter, device=device, base_model=base_model, quantize=quantize
     ) as memory:
+        check_probes(memory.store, probes)
+        memory.probes = probes
         server = build_server(memory, read_only=read_only)
         if listening is None:
             serve_stdio(server)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mbc_cli.cli import output
-from mbc_cli.cli.commands import memory_changes, memory_forget, memory_prune, memory_repair
+from mbc_cli.cli.commands import memory_changes, memory_forget, memory_index, memory_prune, memory_repair
 from mbc_cli.cli.completion import tags
 from mbc_cli.cli.memory_options import At, Since, Until, WhereOption, valid_ids
 from mbc_cli.cli.options import DEFAULT_STORE, Adapter, Json, Store, count
@@ -326,5 +326,11 @@ def export(
         output.write(f"{count} documents written to {folder}")
 
 
-for _change in (memory_forget.forget, *memory_changes.COMMANDS, memory_prune.prune, memory_repair.repair):
+for _change in (
+    memory_forget.forget,
+    *memory_changes.COMMANDS,
+    memory_index.index,
+    memory_prune.prune,
+    memory_repair.repair,
+):
     app.command(_change.__name__.strip("_"))(_change)

@@ -10,7 +10,7 @@ import typer
 
 from mbc_cli.cli import output
 from mbc_cli.cli.bad_input_report import counted_bad_inputs, exit_if_skipped
-from mbc_cli.cli.memory_options import At, PreferNewer, Since, Until, WhereOption
+from mbc_cli.cli.memory_options import At, PreferNewer, Probes, Since, Until, WhereOption, check_probes
 from mbc_cli.cli.options import (
     DEFAULT_STORE,
     Adapter,
@@ -66,6 +66,7 @@ def query(
     where: WhereOption = None,
     at: At = None,
     prefer_newer: PreferNewer = False,
+    probes: Probes = None,
     stream: Annotated[
         bool | None,
         typer.Option(
@@ -115,11 +116,13 @@ def query(
     # Wrong conditions, times and paths are told before torch is imported, which takes seconds.
     MemoryFilter.of(choice.since, choice.until, choice.where)
     opened = MemoryStore.open(store, at=at)
+    check_probes(opened, probes)
 
     with output.progress("loading PyTorch"):
         from mbc_cli.memory import Memory
 
     memory = Memory.open(opened, adapter, device=device, quantize=quantize, base_model=base_model)
+    memory.probes = probes
     if memory.adapter_name == "news":
         output.note(
             "answering with the adapter news, which reads little but invented news (mbc adapter info news)"

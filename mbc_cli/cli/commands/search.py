@@ -6,7 +6,7 @@ from typing import Annotated
 
 from mbc_cli.cli import output
 from mbc_cli.cli.bad_input_report import counted_bad_inputs, exit_if_skipped
-from mbc_cli.cli.memory_options import At, PreferNewer, Since, Until, WhereOption
+from mbc_cli.cli.memory_options import At, PreferNewer, Probes, Since, Until, WhereOption, check_probes
 from mbc_cli.cli.options import (
     DEFAULT_STORE,
     Adapter,
@@ -35,6 +35,7 @@ def search(
     where: WhereOption = None,
     at: At = None,
     prefer_newer: PreferNewer = False,
+    probes: Probes = None,
     null: Null = False,
     batch_size: BatchSize = 16,
     on_error: OnError = "skip",
@@ -66,12 +67,14 @@ def search(
     # Wrong conditions, times and paths are told before torch is imported, which takes seconds.
     MemoryFilter.of(since, until, where)
     opened = MemoryStore.open(store, at=at)
+    check_probes(opened, probes)
 
     with output.progress("loading PyTorch"):
         from mbc_cli.inference.answer import Source
         from mbc_cli.memory import Memory
 
     memory = Memory.open(opened, adapter, device=device, quantize=quantize, base_model=base_model)
+    memory.probes = probes
 
     def found(texts: list[str]) -> list[tuple[Source, ...]]:
         return memory.search(

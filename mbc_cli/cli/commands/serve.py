@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from mbc_cli.cli import output
+from mbc_cli.cli.memory_options import Probes, check_probes
 from mbc_cli.cli.options import (
     DEFAULT_STORE,
     MOST,
@@ -70,6 +71,7 @@ def serve(
         ),
     ] = 60.0,
     queue: Annotated[int, count("--queue", "Questions that may wait.", panel=LIMITS)] = 256,
+    probes: Probes = None,
     batch_size: BatchSize = 16,
     device: Device = "auto",
     base_model: BaseModel = None,
@@ -112,6 +114,7 @@ def serve(
     )
     with bound_socket(config) as listening:  # a port that is taken is told before a model is loaded
         opened = None if create and not MemoryStore.exists(store) else MemoryStore.open(store)
+        check_probes(opened, probes)
         with output.progress("loading PyTorch"):
             from mbc_cli.memory import Memory
             from mbc_cli.server.run import serve as serve_until_told
@@ -123,6 +126,7 @@ def serve(
             output.note(f"new store {store} for adapter {memory.adapter_name}")
         else:
             memory = Memory.open(opened, adapter, device=device, base_model=base_model, quantize=quantize)
+        memory.probes = probes
         with memory:
             listening.listen()
             output.write(address_of(listening))
