@@ -36,7 +36,7 @@ PreferNewer = Annotated[
 ]
 Probes = Annotated[
     int | None,
-    count("--probes", "Codes a token looks up in lists (mbc memory index); else every passage is compared."),
+    count("--probes", "Codes a token looks up (memory index); else all compared."),
 ]
 At = Annotated[
     str | None,

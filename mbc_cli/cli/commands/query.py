@@ -58,7 +58,7 @@ def query(
             metavar="P",
             min=0,
             max=1,
-            help="Least probability that memory speaks to the question (0: always read); else as calibrated.",
+            help="Least relevance at which memory is read; else as calibrated.",
         ),
     ] = None,
     since: Since = None,
