@@ -36,7 +36,7 @@ PreferNewer = Annotated[
 ]
 Probes = Annotated[
     int | None,
-    count("--probes", "Codes a token looks up (memory index); else all compared."),
+    count("--probes", "Codes a token looks up, in lists of mbc memory index."),
 ]
 At = Annotated[
     str | None,

@@ -58,7 +58,7 @@ def query(
             metavar="P",
             min=0,
             max=1,
-            help="Least relevance at which memory is read; else as calibrated.",
+            help="Least relevance at which memory is read (0: always).",
         ),
     ] = None,
     since: Since = None,
