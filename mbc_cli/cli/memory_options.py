@@ -36,7 +36,7 @@ PreferNewer = Annotated[
 ]
 Probes = Annotated[
     int | None,
-    count("--probes", "Codes a token looks up, in lists of mbc memory index."),
+    count("--probes", "Codes a token looks up in lists (memory index)."),
 ]
 At = Annotated[
     str | None,
