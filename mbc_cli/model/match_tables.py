@@ -58,7 +58,7 @@ class MatchTables:
         weights: Sequence[Tensor],
         *,
         offsets: tuple[int, ...],
-        scale: Tensor,
+        scale: Float[Tensor, ""],
         codes_per_slot: int = 0,
         least: float = -torch.inf,
     ) -> MatchTables:
