@@ -114,8 +114,13 @@ def _ask(memory: Memory, bank: banks.CodeBank, question: str) -> tuple[float, fl
         start = time.perf_counter()
         tables = model.selection.tables(encoded.query, model.quantizer.codebooks)
         parts = bank.filtered(MemoryFilter()).chunks(tables)
-        scored = ((rows, tables.scores(codes[..., 0])) for rows, codes in parts)
-        scores, _ = best_passages(scored, 5, questions=1, device=torch.device("cpu"))
+        scores, _ = best_passages(
+            parts,
+            lambda codes, reach: tables.scores(codes[..., 0], reach),
+            5,
+            questions=1,
+            device=torch.device("cpu"),
+        )
         return time.perf_counter() - start, float(scores[0, 0])
 
 

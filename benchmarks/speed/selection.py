@@ -70,12 +70,13 @@ def _tables(codes: int, questions: int) -> MatchTables:
 
 
 def _search(bank: np.ndarray, tables: MatchTables) -> tuple[torch.Tensor, torch.Tensor]:
-    def scored() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def parts() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         for start in range(0, len(bank), ROWS_READ):
             part = torch.from_numpy(bank[start : start + ROWS_READ])
-            yield torch.arange(start, start + len(part)), tables.scores(part)
+            yield torch.arange(start, start + len(part)), part
 
-    return best_passages(scored(), _K, questions=len(tables.starts) - 1, device=torch.device("cpu"))
+    questions = len(tables.starts) - 1
+    return best_passages(parts(), tables.scores, _K, questions=questions, device=torch.device("cpu"))
 
 
 def _seconds(bank: np.ndarray, codes: int, questions: int) -> float:

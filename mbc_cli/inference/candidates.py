@@ -19,7 +19,7 @@ from mbc_store.posting_lists import PostingLists
 
 from mbc_cli.model.match_tables import MatchTables
 
-CANDIDATES = 1024
+CANDIDATES = 4096
 """Passages compared for each question."""
 LONGEST_LIST = 1 / 8
 """Codes that more of all passages hold tell nothing apart; their lists are not read."""

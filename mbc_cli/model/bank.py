@@ -18,6 +18,10 @@ NEAR_EQUAL = 2.0
 COMPARED_BY_TIME = 8
 """How many passages are compared by time, at least, however few are read."""
 
+Score = Callable[[Tensor, Tensor | None], Tensor]
+"""Scores (B, n) of passages; those below the second argument (B,) may be minus infinity."""
+_FEW = 4096  # passages
+
 Times = Callable[[Int[Tensor, "B n"]], Int[Tensor, "B n"]]
 """When passages at rows (B, n) int64 are from: (B, n) int64, where more is later."""
 
@@ -98,16 +102,17 @@ class Reading:
 
 
 def best_passages(
-    scored: Iterable[tuple[Tensor, Tensor]], k: int, *, questions: int, device: torch.device
+    parts: Iterable[tuple[Tensor, Tensor]], score: Score, k: int, *, questions: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """The ``k`` best passages of each question, best first: scores (B, k) float32 and rows (B, k) int64.
 
-    ``scored`` are parts of a bank: rows (n,) and the scores (B, n) of their passages. Of equal scores the
-    higher row comes first, since it was written last. There are fewer than ``k`` where the bank is smaller.
+    ``parts`` are those of a bank: rows (n,) and their passages. Of equal scores the higher row comes first,
+    since it was written last. There are fewer than ``k`` where the bank is smaller.
     """
     scores = torch.empty(questions, 0, device=device)
     rows = scores.long()
-    for numbers, found in scored:
+    for numbers, passages in _first_small(parts):
+        found = score(passages, scores[:, -1] if scores.shape[1] == k else None)
         if found.shape[1] > 4 * k:  # sorted are only those that reach the best k, equals included
             least = found.topk(k, dim=1).values[:, -1:]
             if scores.shape[1] == k:
@@ -118,6 +123,16 @@ def best_passages(
             torch.cat([scores, found], dim=1), torch.cat([rows, numbers.expand(questions, -1)], dim=1), k
         )
     return scores, rows
+
+
+def _first_small(parts: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+    """``parts``, the first one in two: what a few passages score tells what all others have to reach."""
+    few = _FEW
+    for rows, passages in parts:
+        yield rows[:few], passages[:few]
+        if len(rows) > few:
+            yield rows[few:], passages[few:]
+        few = max(len(rows), few)
 
 
 def newest_first(scores: Float[Tensor, "B n"], rows: Int[Tensor, "B n"], times: Times) -> Int[Tensor, "B n"]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Integer
@@ -74,25 +75,30 @@ class MatchTables:
             weight[start : start + len(each)] = each
         return cls(joined, offsets, weight, tuple(starts), scale, codes_per_slot, least)
 
-    def scores(self, codes: Integer[Tensor, "N T"]) -> Float[Tensor, "B N"]:
+    def scores(
+        self, codes: Integer[Tensor, "N T"], reach: Float[Tensor, " B"] | None = None
+    ) -> Float[Tensor, "B N"]:
         """Scores (B, N) float32 of passages. A question's are the same, bit for bit, in any batch and any
-        part of a bank."""
+        part of a bank; but those that stay below ``reach`` (B,) may be minus infinity."""
         if codes.device.type == "cpu" and match_kernel.pays(len(codes) * (len(self.starts) - 1)):
             found = torch.from_numpy(
                 match_kernel.scores(
                     codes.numpy(),
-                    self.tables.numpy(),
-                    self.offsets,
-                    self.weights.numpy(),
-                    self.starts,
+                    self._groups,
                     self.codes_per_slot,
                     self.least,
+                    None if reach is None else (reach / self.scale).numpy(),
                     threads=torch.get_num_threads(),
                 )
             ).T
         else:
             found = self._by_look_up(codes)
         return found * self.scale
+
+    @cached_property
+    def _groups(self) -> list[match_kernel.Group]:
+        assert self.offsets in ((0,), (0, 1, -1)), self.offsets
+        return match_kernel.groups(self.tables.numpy(), self.weights.numpy(), self.starts, self.least)
 
     def _by_look_up(self, codes: Tensor) -> Tensor:
         """Weighted sums (B, N) of the best matches, by torch."""

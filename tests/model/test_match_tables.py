@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -89,6 +91,42 @@ def test_codes_may_be_of_any_integer_type_and_in_any_order_in_memory(
             torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
+@given(
+    seed=st.integers(0, 2**31),
+    slots=st.integers(1, 7),
+    tokens=st.lists(st.integers(1, 9), min_size=4, max_size=20),
+    offsets=st.sampled_from([(0,), OFFSETS]),
+    least=st.sampled_from([-torch.inf, 0.0, 0.7]),
+    size=st.sampled_from([0.0, 1e-6, 1.0, 1e6]),
+)
+@settings(max_examples=60, deadline=None)
+def test_scores_that_reach_far_enough_are_never_ruled_out(
+    seed: int, slots: int, tokens: list[int], offsets: tuple[int, ...], least: float, size: float
+) -> None:
+    tables = tables_of(seed, slots, tokens, offsets, least)
+    tables = replace(tables, tables=tables.tables * size)
+    made = torch.Generator().manual_seed(seed + 1)
+    codes = torch.randint(CODES, (90, slots), generator=made)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(match_kernel, "pays", lambda scores: True)
+        every = tables.scores(codes)
+        reach = every.gather(1, torch.randint(90, (len(tokens), 1), generator=made))[:, 0]
+        found = tables.scores(codes, reach)
+    reaching = every >= reach[:, None]
+    assert torch.equal(found[reaching], every[reaching])
+    assert bool(((found == every) | found.isneginf()).all())
+
+
+def test_most_passages_are_ruled_out_by_their_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(match_kernel, "pays", lambda scores: True)
+    tables = tables_of(3, 5, [6] * 8, OFFSETS, 0.0)
+    codes = torch.randint(CODES, (5000, 5), generator=torch.Generator().manual_seed(1))
+    reach = tables.scores(codes).topk(10, dim=1).values[:, -1]
+    scored = tables.scores(codes, reach).isfinite().sum(1)
+    assert bool((scored >= 10).all())
+    assert bool((scored <= 50).all())
+
+
 def test_threads_and_parts_of_a_bank_do_not_change_a_score(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(match_kernel, "pays", lambda scores: True)
     tables = tables_of(7, 5, [2] * 10, OFFSETS, -torch.inf)  # more questions than are scored together
@@ -126,7 +164,8 @@ def test_the_best_passages_are_the_first_of_all_sorted_and_the_later_written_of_
     scores = torch.randint(values, (questions, total), generator=made).float()  # many are equal
     rows = torch.randperm(3 * total, generator=made)[:total]
     found = best_passages(
-        zip(rows.split(parts), scores.split(parts, dim=1), strict=True),
+        zip(rows.split(parts), scores.T.split(parts), strict=True),
+        lambda passages, reach: passages.T,
         k,
         questions=questions,
         device=torch.device("cpu"),

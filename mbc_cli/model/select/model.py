@@ -5,7 +5,7 @@ question -> selection scores over codes -> the top k passages' decoded slots -> 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -18,6 +18,7 @@ from mbc_cli.model.code_space import ProjectedCodeSpace
 from mbc_cli.model.config import SelectConfig
 from mbc_cli.model.llm.backbone import Backbone
 from mbc_cli.model.llm.prefix import Prefix
+from mbc_cli.model.match_tables import MatchTables
 from mbc_cli.model.quantized_model import QuantizedMemoryModel
 from mbc_cli.model.quantizer import PassThrough, QuantizerOutput, VectorQuantizer
 from mbc_cli.model.select.late_interaction import LateInteraction, LateInteractionQuery
@@ -114,10 +115,18 @@ class SelectMemoryModel(QuantizedMemoryModel):
     ) -> Reading:
         """The ``k`` best passages of each question; of equal scores the higher row comes first."""
         question = self.encode_questions(questions.input_ids, questions.attention_mask)
-        scored = self._scored(question, bank)
+        tables = self._tables(question)
+
+        def score(passages: Tensor, reach: Tensor | None) -> Tensor:
+            return (
+                self.score(question, passages) if tables is None else tables.scores(passages[..., 0], reach)
+            )
+
         top_k = k or self.config.selection.top_k
         wanted = top_k if times is None else max(top_k, COMPARED_BY_TIME)
-        scores, rows = best_passages(scored, wanted, questions=len(questions.input_ids), device=self.device)
+        scores, rows = best_passages(
+            bank.chunks(tables), score, wanted, questions=len(questions.input_ids), device=self.device
+        )
         if times is not None:
             rows = rows.gather(1, newest_first(scores, rows, times))
         scores, rows = scores[:, :top_k], rows[:, :top_k]
@@ -129,21 +138,11 @@ class SelectMemoryModel(QuantizedMemoryModel):
             prefix=(lambda: self.prefix(question, bank.take(rows), scores)) if found else None,
         )
 
-    def _scored(
-        self, question: EncodedQuestion, bank: Bank
-    ) -> Iterator[tuple[Int[Tensor, " n"], Float[Tensor, "B n"]]]:
-        """Row numbers and scores of the passages of ``bank``, part by part."""
-        quantizer = self.quantizer
-        tables = (
-            None
-            if isinstance(quantizer, PassThrough)
-            else self.selection.tables(question.query, quantizer.codebooks)
-        )
-        for rows, passages in bank.chunks(tables):
-            yield (
-                rows,
-                self.score(question, passages) if tables is None else tables.scores(passages[..., 0]),
-            )
+    def _tables(self, question: EncodedQuestion) -> MatchTables | None:
+        """What questions look for, as tables; None where they do not tell all."""
+        if isinstance(self.quantizer, PassThrough):
+            return None
+        return self.selection.tables(question.query, self.quantizer.codebooks)
 
     # Training. Quantised from the first step such a model collapses; so it first learns with noise in the
     # place of quantisation, then its codebooks are placed by k-means, then each slot is quantised with a

@@ -104,11 +104,11 @@ class TelegramMemoryModel(MemoryModel):
         """The ``k`` best passages; with ``prompts`` the first ones found are read and ranked once more."""
         query = self.encode_questions(questions)
         tables = self.selection.tables(query)
-        scored = ((rows, tables.scores(codes[..., 0])) for rows, codes in bank.chunks(tables))
         top_k = k or self.config.selection.top_k
         candidates = self.config.reading.candidates if prompts is not None else 0
         scores, rows = best_passages(
-            scored,
+            bank.chunks(tables),
+            lambda codes, reach: tables.scores(codes[..., 0], reach),
             max(top_k, candidates, 0 if times is None else COMPARED_BY_TIME),
             questions=len(questions.input_ids),
             device=self.device,
