@@ -316,6 +316,11 @@ class Columns:
                     self._changed[key] = empty_chunk(self.specs[path])
                 self._writable(key)[low - offset : high - offset] = values[low - first : high - first]
 
+    def write_whole(self, path: str, index: int, values: np.ndarray) -> None:
+        """Write all rows of one chunk, whatever it held."""
+        if not self.specs[path].optional or (values != self.specs[path].fill).any():
+            self._changed[path, index] = values
+
     def fill(self, path: str, rows: np.ndarray, value: Any) -> None:
         """Set scattered ``rows`` to one value."""
         per_chunk = self.specs[path].rows_per_chunk
