@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -16,6 +17,7 @@ from mbc_cli.errors import MbcError, MissingPackageError, UsageError, install_hi
 
 LOCAL = "local"
 """The address of a Ray of our own on this machine."""
+_SECONDS_TO_ANSWER = 10
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent to anybody
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # of the part in C++, which writes to stderr
@@ -29,10 +31,22 @@ class RayError(MbcError):
     kind = "ray"
 
 
-def require_ray() -> None:
-    """Raise MissingPackageError where Ray is not installed."""
+def require_ray(address: str = LOCAL) -> None:
+    """Check what can be known at once: Ray itself would ask a cluster that is not there for minutes.
+
+    Raises:
+        MissingPackageError: Ray is not installed.
+        RayError: nobody listens at ``address``.
+    """
     if not all(map(find_spec, ("ray", "pyarrow", "pandas"))):
         raise MissingPackageError("--ray needs Ray, which is not installed", install_hint("ray"))
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon:
+        try:
+            with socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS_TO_ANSWER):
+                pass
+        except (OSError, OverflowError) as error:
+            raise _unreachable(address, error) from error
 
 
 @contextmanager
@@ -49,7 +63,7 @@ def running(address: str, workers: int | None = None) -> Iterator[None]:
         UsageError: this process has one already.
         RayError: it cannot be started or reached.
     """
-    require_ray()
+    require_ray(address)
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     import ray

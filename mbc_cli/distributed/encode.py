@@ -32,7 +32,7 @@ from mbc_cli.memory import Memory
 
 EncodeHere = Callable[[Sequence[Document], Sequence[int]], list[DocumentRecord]]
 COMMIT_EVERY = 65_536
-_BLOCKS_AHEAD = 16
+_BLOCKS_AHEAD = 2
 # Bytes of input that a worker gets at a time: of many documents per commit more.
 _LEAST_BYTES, _MOST_BYTES, _BYTES_PER_DOCUMENT = 2**16, 2**23, 4
 

@@ -49,7 +49,7 @@ def encode(
     batch_size: BatchSize = 16,
     commit_every: Annotated[
         int | None,
-        count("--commit-every", "Documents per commit; by default 256, with --ray 65,536."),
+        count("--commit-every", "Documents per commit; else 256, with --ray 65536."),
     ] = None,
     commit_seconds: Annotated[
         float,
@@ -81,13 +81,11 @@ def encode(
         str | None,
         typer.Option(
             "--ray",
-            metavar="[ADDRESS]",
-            help="Encode on a Ray cluster (auto, host:port); alone: here.",
+            metavar="ADDRESS",
+            help="On a cluster of Ray; with no address, here.",
         ),
     ] = None,
-    workers: Annotated[
-        int | None, count("--workers", "With --ray: models; by default one per GPU or CPU.")
-    ] = None,
+    workers: Annotated[int | None, count("--workers", "With --ray: models, else one per GPU or CPU.")] = None,
     format: DocumentFormat = None,
     delimiter: Delimiter = None,
     id_field: Annotated[
@@ -116,8 +114,7 @@ def encode(
     several passages. The same id with the same content
     costs nothing, with other content replaces what was stored, so an interrupted run is simply run again;
     of equal ids the later one counts.
-    Input that cannot be used is named and skipped, and the exit code is 3. From a pipe, documents are stored
-    soon after they arrive.
+    Input that cannot be used is named and skipped, and the exit code is 3.
 
     Examples:
 
@@ -141,8 +138,8 @@ def encode(
     # A wrong name is told before a model is loaded.
     sizes = [size_of(source) for source, _ in find_files(corpus, format)]
     total = None if None in sizes else sum(size or 0 for size in sizes)
-    if ray_option.checked(ray) is not None:
-        require_ray()
+    if (address := ray_option.checked(ray)) is not None:
+        require_ray(address)
         if total is None:
             raise UsageError("--ray reads files, which its workers open", "leave it out for stdin and pipes")
     if others := files_passed_over(corpus, format):
