@@ -51,7 +51,8 @@ class Recipe:
 class Encoder:
     """Called with batches of pickled items, gives rows in their order.
 
-    Documents that the store holds as they are become rows without a record: they cost no forward pass.
+    Documents that the store held as they are when the encoder began become rows without a record: they cost
+    no forward pass.
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -64,8 +65,9 @@ class Encoder:
         loaded = load_on(replace(resolve_adapter(recipe.adapter), chosen=False), **recipe.loading)
         self._model, self._tokenizers = loaded.model.eval(), loaded.tokenizers
         self._windows = Windows.of(self._model, self._tokenizers, recipe.window, recipe.overlap)
-        self._store = MemoryStore.open(recipe.location, fingerprint=recipe.fingerprint)
-        self._store.require_fingerprint(self._model.fingerprint())
+        store = MemoryStore.open(recipe.location, fingerprint=recipe.fingerprint)
+        store.require_fingerprint(self._model.fingerprint())
+        self._snapshot = store.snapshot()
 
     def __call__(self, batch: Mapping[str, Any]) -> Rows:
         items: list[Item] = [pickle.loads(item) for item in batch["item"].tolist()]
@@ -76,12 +78,11 @@ class Encoder:
 
     def _rows(self, items: Sequence[Item]) -> Rows:
         given = [item for item in items if isinstance(item, Document)]
-        with self._store.snapshot() as snapshot:
-            stored = snapshot.digests([document.id for document in given])
+        stored = self._snapshot.digests([document.id for document in given])
         digests = [(document, document_digest(document)) for document in given]
         changed = [(document, digest) for document, digest in digests if stored.get(document.id) != digest]
         records = encoded(self._model, self._tokenizers, self._windows, changed, self._recipe.batch_size)
-        checked = [check_record(record, self._store.config) for record in records]
+        checked = [check_record(record, self._snapshot.config) for record in records]
         each = zip(changed, checked, strict=True)
         return rows_of(items, {id(document): record for (document, _), record in each})
 
