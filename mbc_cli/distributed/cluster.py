@@ -6,14 +6,16 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from threading import current_thread, main_thread
 from typing import Any
 
 from mbc_cli.errors import MbcError, MissingPackageError, UsageError, install_hint
+from mbc_cli.reporting import note
 
 LOCAL = "local"
 """The address of a Ray of our own on this machine."""
@@ -138,6 +140,14 @@ def _quieten(data: Any) -> None:
     context.execution_options.preserve_order = True
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    # Ray prints to stdout what goes on in the cluster, such as the death of a worker, without a switch.
+    import_module("ray._private.worker").print_to_stdstream = _note
+
+
+def _note(data: Mapping[str, Any], **_: Any) -> None:
+    """Tell whoever listens what Ray would print; of each message its first sentence."""
+    for line in data.get("lines", ()):
+        note(f"Ray: {str(line).partition('. ')[0].strip()}")
 
 
 @contextmanager
