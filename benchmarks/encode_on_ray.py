@@ -3,8 +3,8 @@
     python -m benchmarks.encode_on_ray                     # several thousand invented news documents
     python -m benchmarks.encode_on_ray --documents 40000
 
-In turns, medians. ``documents/s`` is what the command says of itself, workers' start included; ``steady`` leaves
-the start out: documents after the first commit by the time since.
+In turns, medians. ``documents/s`` is what the command says of itself, workers' start included; ``steady``
+leaves the start out: documents after the first commit by the time since.
 """
 
 from __future__ import annotations

@@ -27,9 +27,9 @@ BYTES_PER_REFERENCE, MANIFEST_BYTES = 23, 136
 SNAPSHOT_BYTES, LOG_BYTES, LOG_BYTES_PER_CHUNK = 2600, 350, 6
 BYTES_PER_COUNT = 1
 ENTRY_BYTES = 6.6  # of the 8 of an entry: sorted hashes pack a little
-# Dollars; requests per 1,000, storage per GB and month, a machine with 8 GPUs per hour. Inputs: check yours.
-# What the one that commits gets: seconds until an answer, requests under way at once, bytes and chunks a second.
+# What the one that commits gets: seconds until an answer, requests at once, bytes and chunks a second.
 LATENCY, AT_ONCE, BANDWIDTH, UNPACKED = 0.03, 64, 1.25e9, 10_000
+# Dollars: requests per 1,000, storage per GB and month, a machine with a GPU per hour. Inputs: check yours.
 PRICES = {"put": 0.005, "get": 0.0004, "storage": 0.023, "machine_hour": 10.0}
 
 

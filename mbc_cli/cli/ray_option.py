@@ -9,7 +9,7 @@ from mbc_cli.errors import UsageError
 
 OPTION = "--ray"
 LOCAL = "local"
-_ADDRESS = re.compile(r"auto|local|ray://\S+|[\w.-]+:\d+|\[[0-9A-Fa-f:]+\]:\d+")
+_ADDRESS = re.compile(r"auto|local|[\w.-]+:\d+|\[[0-9A-Fa-f:]+\]:\d+")
 
 
 def spelled_out(arguments: Sequence[str]) -> list[str]:
@@ -38,7 +38,7 @@ def checked(address: str | None) -> str | None:
     """
     if address is not None and not _ADDRESS.fullmatch(address):
         raise UsageError(
-            f"--ray={address!r:.100} is no address of a cluster; accepted: auto, host:port, ray://host:port",
+            f"--ray={address!r:.100} is no address of a cluster; accepted: auto, host:port",
             "or --ray alone, for one on this machine",
         )
     return address

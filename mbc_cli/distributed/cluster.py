@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import current_thread, main_thread
 from typing import Any
 
-from mbc_cli.errors import MbcError, MissingPackageError, UsageError, install_hint
+from mbc_cli.errors import ClusterError, MissingPackageError, UsageError, install_hint
 from mbc_cli.reporting import note
 
 LOCAL = "local"
@@ -27,22 +27,16 @@ _SETTINGS = {
 }
 
 
-class RayError(MbcError):
-    """Ray cannot be started or reached, or gave up. Look at the cluster; what was committed stays."""
-
-    kind = "ray"
-
-
 def require_ray(address: str = LOCAL) -> None:
     """Check what can be known at once: Ray itself would ask a cluster that is not there for minutes.
 
     Raises:
         MissingPackageError: Ray is not installed.
-        RayError: nobody listens at ``address``.
+        ClusterError: nobody listens at ``address``.
     """
     if not all(map(find_spec, ("ray", "pyarrow", "pandas"))):
         raise MissingPackageError("--ray needs Ray, which is not installed", install_hint("ray"))
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    host, colon, port = address.rpartition(":")
     if colon:
         try:
             with socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS_TO_ANSWER):
@@ -56,14 +50,14 @@ def running(address: str, workers: int | None = None) -> Iterator[None]:
     """Ray, while the block runs.
 
     Args:
-        address: "local" starts one that ends with the block; else what ``ray.init`` accepts: "auto",
-            "host:port", "ray://host:port".
+        address: "local" starts one that ends with the block; else what ``ray.init`` accepts: "auto" or
+            "host:port".
         workers: processes that a local one has room for beside those that read; None is one per CPU.
 
     Raises:
         MissingPackageError: it is not installed.
         UsageError: this process has one already.
-        RayError: it cannot be started or reached.
+        ClusterError: it cannot be started or reached.
     """
     require_ray(address)
     for name, value in _SETTINGS.items():
@@ -116,17 +110,16 @@ def cpus() -> int:
 
 @contextmanager
 def failures_named() -> Iterator[None]:
-    """Turn what a task raised into just that, and what Ray raised into RayError."""
-    from ray.exceptions import RayError as AnyRayError
-    from ray.exceptions import RayTaskError
+    """Turn what a task raised into just that, and what Ray raised into ClusterError."""
+    from ray.exceptions import RayError, RayTaskError
 
     try:
         yield
     except RayTaskError as failure:
         raise failure.cause from failure
-    except AnyRayError as failure:
+    except RayError as failure:
         reason = str(failure).strip().partition("\n")[0]
-        raise RayError(
+        raise ClusterError(
             f"Ray gave up: {reason}", "what was committed stays; run it again to go on"
         ) from failure
 
@@ -175,11 +168,11 @@ def _handlers_kept() -> Iterator[None]:
             signal.signal(signal.SIGTERM, ours)
 
 
-def _unreachable(address: str, error: BaseException) -> RayError:
+def _unreachable(address: str, error: BaseException) -> ClusterError:
     reason = str(error).strip().partition("\n")[0] or type(error).__name__
     if address == LOCAL:
-        return RayError(f"Ray cannot be started: {reason}", "see /tmp/ray/session_latest/logs")
-    return RayError(
+        return ClusterError(f"Ray cannot be started: {reason}", "see /tmp/ray/session_latest/logs")
+    return ClusterError(
         f"there is no Ray cluster at {address!r}: {reason}",
-        "give auto, host:port or ray://host:port, or --ray alone for one on this machine",
+        "give auto or host:port, or --ray alone for one on this machine",
     )
