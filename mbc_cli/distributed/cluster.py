@@ -134,7 +134,8 @@ def _quieten(data: Any) -> None:
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     # Ray prints to stdout what goes on in the cluster, such as the death of a worker, without a switch.
-    import_module("ray._private.worker").print_to_stdstream = _note
+    printing: Any = import_module("ray._private.worker")
+    printing.print_to_stdstream = _note
 
 
 def _note(data: Mapping[str, Any], **_: Any) -> None:
