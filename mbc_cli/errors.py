@@ -116,6 +116,12 @@ class MissingPackageError(MbcError):
     kind = "missing-package"
 
 
+class ClusterError(MbcError):
+    """Ray cannot be started or reached, or gave up. Look at the cluster; what was committed stays."""
+
+    kind = "cluster"
+
+
 class OperatingSystemError(MbcError):
     """The operating system refused: permissions, a full disk, a name that is not there."""
 

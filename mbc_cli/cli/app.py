@@ -21,7 +21,7 @@ from mbc_store.errors import StoreError, StoreWarning
 from mbc_store.urls import holds_credentials
 
 from mbc_cli import __version__, reporting
-from mbc_cli.cli import output, process, settings
+from mbc_cli.cli import output, process, ray_option, settings
 from mbc_cli.cli.help_page import OUTPUT, write_help
 from mbc_cli.errors import (
     ExitCode,
@@ -150,7 +150,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     Raises:
         SystemExit: always, with its exit code.
     """
-    given = sys.argv[1:] if arguments is None else arguments
+    given = ray_option.spelled_out(sys.argv[1:] if arguments is None else arguments)
     output.tolerate_any_text()
     # Wrong usage is found before any option has a value.
     output.write_errors_as_json("--json" in given[: given.index("--") if "--" in given else None])
@@ -159,7 +159,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     try:
         _refuse_credentials(given)
         # Not in Typer's standalone mode, which shows errors in boxes of its own.
-        code = build_command().main(args=arguments, prog_name="mbc", standalone_mode=False)
+        code = build_command().main(args=given, prog_name="mbc", standalone_mode=False)
         if code == ExitCode.INTERRUPTED:  # Typer's answer to a KeyboardInterrupt
             raise KeyboardInterrupt
         sys.exit(code or ExitCode.DONE)

@@ -61,6 +61,11 @@ class Document:
         object.__setattr__(self, "timestamp", timestamp)
         object.__setattr__(self, "metadata", {} if metadata is None else metadata)
 
+    @property
+    def characters(self) -> int:
+        """Of text and metadata together."""
+        return len(self.text) + len(repr(self.metadata))
+
 
 @dataclass(frozen=True, slots=True)
 class Passage:

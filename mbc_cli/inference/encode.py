@@ -20,6 +20,7 @@ from mbc_store import MemoryStore
 
 from mbc_cli.corpus.documents import Document
 from mbc_cli.errors import AdapterError, UsageError
+from mbc_cli.inference.chunks import SeenIds, chunks
 from mbc_cli.inference.forward import TokenRows, Windows, encoded_passages
 from mbc_cli.inference.stages import Stages, Stored
 from mbc_cli.model.config import MemoryConfig
@@ -27,9 +28,6 @@ from mbc_cli.model.memory_model import MemoryModel
 from mbc_cli.model.tokenizers import Tokenizers
 from mbc_cli.read_ahead import Pause, ReadAhead
 from mbc_cli.reporting import progress
-
-# Characters held at once: a chunk ends early when its documents are long.
-CHUNK_CHARACTERS = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +99,7 @@ def encode(
     windows = Windows.of(model, tokenizers, window, overlap)
     start = time.perf_counter()
     report = EncodeReport(seconds=0.0)
-    seen = _SeenIds()
+    seen = SeenIds()
     arriving: ReadAhead[Document] | None = None
     source: Iterable[Document | Pause] = documents
     if commit_seconds is not None:
@@ -126,7 +124,7 @@ def encode(
         if on_progress is not None:
             on_progress(report)
 
-    codes = partial(_codes, model, tokenizers)
+    codes = partial(passage_codes, model, tokenizers)
     with Stages(model, tokenizers, store, codes, windows=windows, batch_size=batch_size, turn=turn) as stages:
 
         def finish() -> None:
@@ -146,7 +144,7 @@ def encode(
                 raise
 
         try:
-            for chunk in before_failure(_chunks(seen.counting(source), commit_every)):
+            for chunk in before_failure(chunks(seen.counting(_checked(source)), commit_every)):
                 if arriving is None:
                     told(stages.advance(chunk))
                     continue
@@ -176,7 +174,7 @@ def _each(documents: Iterable[Document], put: Callable[[Document], None]) -> Non
 def prefetched(documents: Iterable[Document], *, commit_every: int) -> Iterator[Document]:
     """``documents``, those of the first commit read already: what ends the run there ends it now."""
     rest = iter(documents)
-    return chain(next(_chunks(rest, commit_every), []), rest)
+    return chain(next(chunks(rest, commit_every), []), rest)
 
 
 def require_codes(config: MemoryConfig) -> None:
@@ -198,13 +196,14 @@ def encode_texts(
     """
     require_codes(model.config)
     passages = TokenRows.of(model, tokenizers, texts, batch_size=batch_size)
-    return _codes(model, tokenizers, passages)
+    return passage_codes(model, tokenizers, passages)
 
 
 @torch.inference_mode()
-def _codes(
+def passage_codes(
     model: MemoryModel, tokenizers: Tokenizers, passages: TokenRows
 ) -> tuple[np.ndarray, np.ndarray | None]:
+    """Codes (passages, T, L) int64 and errors (passages,) float32, or None, as in ``encode_texts``."""
     count = len(passages.rows)
     codes = np.zeros((count, *model.code_shape[:2]), dtype=np.int64)
     errors = np.zeros(count, dtype=np.float32)
@@ -230,40 +229,11 @@ def mean_quantization_error(
     return None if errors is None else float(errors.mean())
 
 
-class _SeenIds:
-    """Counts the ids that come again, and lets nothing through but documents."""
-
-    def __init__(self) -> None:
-        self._seen: set[int] = set()  # hashes: one chance in thirty million of a clash among a million ids
-        self.again = 0
-
-    def counting(self, documents: Iterable[Document | Pause]) -> Iterator[Document | Pause]:
-        for document in documents:
-            if isinstance(document, Pause):
-                yield document
-                continue
-            if not isinstance(document, Document):
-                raise UsageError(
-                    f"a document is of type {type(document).__name__}",
-                    "give Document(id=..., text=...) for each",
-                )
-            digest = hash(document.id)
-            self.again += digest in self._seen
-            self._seen.add(digest)
-            yield document
-
-
-def _chunks(documents: Iterable[Document | Pause], size: int) -> Iterator[list[Document]]:
-    chunk: dict[str, Document] = {}
-    characters = 0
+def _checked(documents: Iterable[Document | Pause]) -> Iterator[Document | Pause]:
     for document in documents:
-        if not isinstance(document, Pause):
-            chunk[document.id] = document
-            characters += len(document.text) + len(repr(document.metadata))
-            if len(chunk) < size and characters < CHUNK_CHARACTERS:
-                continue
-        if chunk:
-            yield list(chunk.values())
-            chunk, characters = {}, 0
-    if chunk:
-        yield list(chunk.values())
+        if not isinstance(document, Document | Pause):
+            raise UsageError(
+                f"a document is of type {type(document).__name__}",
+                "give Document(id=..., text=...) for each",
+            )
+        yield document

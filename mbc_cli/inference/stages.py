@@ -13,28 +13,14 @@ from types import TracebackType
 import numpy as np
 from mbc_store import Counts, DocumentRecord, MemoryStore
 
-from mbc_cli.corpus.documents import Document, Passage, document_digest
+from mbc_cli.corpus.documents import Document, document_digest
 from mbc_cli.inference.forward import TokenRows, Windows
+from mbc_cli.inference.prepared import Prepared
 from mbc_cli.model.memory_model import MemoryModel
 from mbc_cli.model.tokenizers import Tokenizers
 
 Codes = Callable[[TokenRows], tuple[np.ndarray, np.ndarray | None]]
 """The codes (passages, T, L) and errors (passages,) of passages, in a forward pass."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """Documents of a chunk of ``size``, those that are to be stored: cut into passages and tokenised."""
-
-    size: int
-    documents: Sequence[Document]
-    digests: Sequence[int]
-    passages: Sequence[Sequence[Passage]]
-    tokens: TokenRows
-
-    @property
-    def ids(self) -> set[str]:
-        return {document.id for document in self.documents}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +93,8 @@ class Stages:
                 preparing = self._preparing.submit(self._prepare, len(chunk), changed)
             try:
                 if self._prepared is not None:
-                    self._encoded = (self._prepared, self._records(self._prepared))
+                    prepared = self._prepared
+                    self._encoded = (prepared, prepared.records(*self._codes(prepared.tokens)))
                 self._prepared = None if preparing is None else preparing.result()
             finally:
                 # Nothing may be under way when others have their turn.
@@ -139,35 +126,9 @@ class Stages:
         ]
 
     def _prepare(self, size: int, changed: Sequence[tuple[Document, int]]) -> Prepared:
-        documents = [document for document, _ in changed]
-        passages = [self._windows.split(self._tokenizers, document) for document in documents]
-        texts = [passage.text for group in passages for passage in group]
-        tokens = TokenRows.of(self._model, self._tokenizers, texts, batch_size=self._batch_size)
-        return Prepared(size, documents, [digest for _, digest in changed], passages, tokens)
-
-    def _records(self, prepared: Prepared) -> list[DocumentRecord]:
-        """The records of the documents, in their order."""
-        codes, errors = self._codes(prepared.tokens)
-        records = []
-        first = 0
-        each = zip(prepared.documents, prepared.digests, prepared.passages, strict=True)
-        for document, digest, group in each:
-            rows = slice(first, first + len(group))
-            first += len(group)
-            records.append(
-                DocumentRecord(
-                    id=document.id,
-                    codes=codes[rows],
-                    spans=np.array([(p.start, p.end) for p in group], dtype=np.int64).reshape(-1, 2),
-                    digest=digest,
-                    text=document.text,
-                    title=document.title,
-                    timestamp=document.timestamp,
-                    metadata=document.metadata,
-                    quantization_error=float(errors[rows].mean()) if group and errors is not None else None,
-                )
-            )
-        return records
+        return Prepared.of(
+            self._model, self._tokenizers, self._windows, changed, size=size, batch_size=self._batch_size
+        )
 
     def _commit(self, prepared: Prepared, records: list[DocumentRecord]) -> Stored:
         with self._store.transaction(f"encode {len(records)} documents") as transaction:

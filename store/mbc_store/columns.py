@@ -6,9 +6,8 @@ Zarr's general indexing costs milliseconds of computing for each, which would be
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -39,7 +38,7 @@ from mbc_store.format import (
     create_array,
     read_attributes,
 )
-from mbc_store.waiting import wait
+from mbc_store.waiting import all_of, wait
 
 CHUNKS_PER_BLOCK = 64
 CHUNKS_AT_ONCE = 256
@@ -137,7 +136,7 @@ class Columns:
 
     def _fetch(self, storage_keys: Iterable[str]) -> list[bytes | None]:
         with translated(self._location):
-            buffers = wait(_all(self._store.get(key, _PROTOTYPE) for key in storage_keys))
+            buffers = wait(all_of(self._store.get(key, _PROTOTYPE) for key in storage_keys))
         return [None if buffer is None else buffer.to_bytes() for buffer in buffers]
 
     def load(self, keys: Iterable[Key]) -> list[Key]:
@@ -164,7 +163,7 @@ class Columns:
         """
         keys = list(keys)
         with translated(self._location):
-            sizes = wait(_all(self._size(self._storage_key(key)) for key in keys))
+            sizes = wait(all_of(self._size(self._storage_key(key)) for key in keys))
         total = 0
         for position, (key, size) in enumerate(zip(keys, sizes, strict=True)):
             spec = self.specs[key[0]]
@@ -184,7 +183,7 @@ class Columns:
                 self._storage_key((path, (rows - 1) // self.specs[path].rows_per_chunk)) for path in paths
             ]
             with translated(self._location):
-                if rows and not any(wait(_all(self._size(key) for key in last))):
+                if rows and not any(wait(all_of(self._size(key) for key in last))):
                     raise self._damaged(
                         f"the header claims {rows} {paths[0].partition('/')[0]}, there are fewer"
                     )
@@ -328,6 +327,11 @@ class Columns:
                     self._changed[key] = empty_chunk(self.specs[path])
                 self._writable(key)[low - offset : high - offset] = values[low - first : high - first]
 
+    def write_whole(self, path: str, index: int, values: np.ndarray) -> None:
+        """Write all rows of one chunk, whatever it held."""
+        if not self.specs[path].optional or (values != self.specs[path].fill).any():
+            self._changed[path, index] = values
+
     def fill(self, path: str, rows: np.ndarray, value: Any) -> None:
         """Set scattered ``rows`` to one value."""
         per_chunk = self.specs[path].rows_per_chunk
@@ -370,7 +374,7 @@ class Columns:
 
     def _send(self, items: Iterable[tuple[str, bytes]]) -> None:
         with translated(self._location):
-            wait(_all(self._store.set(key, _PROTOTYPE.buffer.from_bytes(data)) for key, data in items))
+            wait(all_of(self._store.set(key, _PROTOTYPE.buffer.from_bytes(data)) for key, data in items))
 
     def delete(self, path: str) -> None:
         """Remove an array or group and everything under it."""
@@ -389,12 +393,3 @@ class Columns:
             self._cache.put(key, chunk)
         self._changed.clear()
         self._cache.trim()
-
-
-async def _all(operations: Iterable[Awaitable[Any]]) -> list[Any]:
-    """Results of all; the first error is raised when every operation has ended, so none fails unseen."""
-    results = await asyncio.gather(*operations, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return results

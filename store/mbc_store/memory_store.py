@@ -16,6 +16,7 @@ from mbc_store.codes import code_statistics
 from mbc_store.columns import Recent
 from mbc_store.creation import create_repository
 from mbc_store.difference import Difference, difference
+from mbc_store.distributed import Block, commit_block
 from mbc_store.errors import FingerprintMismatch, StoreCorrupt, StoreExists, StoreReadOnly, StoreWarning
 from mbc_store.expiry import chosen
 from mbc_store.format import StoreConfig, create_arrays, new_attributes
@@ -270,6 +271,11 @@ class MemoryStore:
         """
         self._check_writable()
         return Transaction(self.repository, self.config, message, operation, newest_wins, self._recent)
+
+    def commit_block(self, message: str, digests: dict[str, int], block: Block) -> tuple[Counts, int]:
+        """Store documents, by id and digest, whose rows other processes write; see ``distributed``."""
+        self._check_writable()
+        return commit_block(self.repository, self._recent, message, digests, block)
 
     def tag(self, name: str, at: Moment | None = None) -> str:
         """Give a snapshot (the newest one) a name that keeps it from expiring; its id.

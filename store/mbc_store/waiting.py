@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine, Iterable
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -97,6 +97,15 @@ def _a_callback_runs() -> bool:
         if thread not in ours and caller.f_code.co_name == "call_soon_threadsafe":
             return True
     return False
+
+
+async def all_of(operations: Iterable[Awaitable[Any]]) -> list[Any]:
+    """Results of all; the first error is raised when every operation has ended, so none fails unseen."""
+    results = await asyncio.gather(*operations, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results
 
 
 atexit.register(let_callbacks_end)

@@ -195,8 +195,8 @@ def test_a_writer_that_was_overtaken_tries_again_on_the_new_head(bucket: str) ->
     attempts = []
 
     def change(session):
+        from mbc_store.changes import apply_changes
         from mbc_store.columns import Columns
-        from mbc_store.transaction import apply_changes
 
         attempts.append(session.snapshot_id)
         if len(attempts) == 1:

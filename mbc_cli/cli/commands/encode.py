@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import chain
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mbc_cli.cli import output, process
+from mbc_cli.cli import output, process, ray_option
 from mbc_cli.cli.bad_input_report import counted_bad_inputs, exit_if_skipped
 from mbc_cli.cli.help_page import INPUT
 from mbc_cli.cli.options import (
@@ -27,11 +28,15 @@ from mbc_cli.cli.options import (
     Store,
     count,
 )
+from mbc_cli.corpus.bad_input import BadInputs
 from mbc_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
+    from mbc_cli.corpus.documents import Document
     from mbc_cli.inference.encode import EncodeReport
     from mbc_cli.memory import Memory
+
+COMMIT_EVERY = 256
 
 
 def encode(
@@ -42,7 +47,10 @@ def encode(
     store: Store = DEFAULT_STORE,
     adapter: Adapter = None,
     batch_size: BatchSize = 16,
-    commit_every: Annotated[int, count("--commit-every", "Documents per commit.")] = 256,
+    commit_every: Annotated[
+        int | None,
+        count("--commit-every", "Documents per commit; else 256, with --ray 65536."),
+    ] = None,
     commit_seconds: Annotated[
         float,
         typer.Option(
@@ -50,7 +58,7 @@ def encode(
             metavar="N",
             min=0.01,
             max=MOST,
-            help="Of a pipe: seconds until a commit at most.",
+            help="Of a pipe: seconds until a commit.",
         ),
     ] = 5.0,
     window: Annotated[
@@ -66,9 +74,18 @@ def encode(
         bool | None,
         typer.Option(
             "--keep-text/--no-keep-text",
-            help="Keep texts beside codes (decided when the store is made; default: keep).",
+            help="Keep texts beside codes; settled when a store is made.",
         ),
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            metavar="ADDRESS",
+            help="On a cluster of Ray; with no address, here.",
+        ),
+    ] = None,
+    workers: Annotated[int | None, count("--workers", "With --ray: models, else one per GPU or CPU.")] = None,
     format: DocumentFormat = None,
     delimiter: Delimiter = None,
     id_field: Annotated[
@@ -97,8 +114,7 @@ def encode(
     several passages. The same id with the same content
     costs nothing, with other content replaces what was stored, so an interrupted run is simply run again;
     of equal ids the later one counts.
-    Input that cannot be used is named and skipped, and the exit code is 3. From a pipe, documents are stored
-    soon after they arrive, and what has been read when Ctrl-C or SIGTERM ends it.
+    Input that cannot be used is named and skipped, and the exit code is 3.
 
     Examples:
 
@@ -113,35 +129,51 @@ def encode(
     from mbc_cli.corpus.readers import files_passed_over, find_files, read_documents
     from mbc_cli.corpus.records import FieldNames
     from mbc_cli.corpus.streams import size_of
+    from mbc_cli.distributed.cluster import require_ray
 
     if window is not None and overlap is not None and 2 * overlap >= window:
         raise UsageError(f"--overlap {overlap} is not under half of --window {window}")
+    if workers is not None and ray is None:
+        raise UsageError("--workers goes with --ray")
     # A wrong name is told before a model is loaded.
     sizes = [size_of(source) for source, _ in find_files(corpus, format)]
     total = None if None in sizes else sum(size or 0 for size in sizes)
+    if (address := ray_option.checked(ray)) is not None:
+        require_ray(address)
+        if total is None:
+            raise UsageError("--ray reads files, which its workers open", "leave it out for stdin and pipes")
     if others := files_passed_over(corpus, format):
         output.note(f"files of no known format, not read: {len(others):,}, such as {others[0]}")
     bad = counted_bad_inputs(on_error)
     read: list[int] = []  # bytes that the documents of the next commit are from
     names = FieldNames(id_field, text_field, title_field, timestamp_field)
-    documents = read_documents(
-        corpus,
-        bad,
-        names=names,
-        format=format,
-        delimiter=delimiter,
-        on_bad_time=on_bad_time,
-        on_read=read.append,
-    )
+
+    def documents_read(bad: BadInputs) -> Iterator[Document]:
+        return read_documents(
+            corpus,
+            bad,
+            names=names,
+            format=format,
+            delimiter=delimiter,
+            on_bad_time=on_bad_time,
+            on_read=read.append,
+        )
+
+    files = find_files(corpus, format, bad.add) if ray else []
+    documents = iter(()) if ray else documents_read(bad)
     with output.progress("loading PyTorch"):
         from mbc_cli.inference.encode import prefetched
         from mbc_cli.memory import Memory
 
     new = not MemoryStore.exists(store)
     if new:
-        if total is not None:  # an early end must not leave an empty store, and a pipe must not be waited for
-            documents = prefetched(documents, commit_every=commit_every)
+        if ray:  # the workers read, and tell of bad input; here it matters whether there is anything at all
+            documents = documents_read(BadInputs(on_error))
+        elif total is not None:  # an early end must not leave an empty store, nor a pipe be waited for
+            documents = prefetched(documents, commit_every=commit_every or COMMIT_EVERY)
         if (first := next(documents, None)) is None:
+            for _ in documents_read(bad) if ray else ():
+                pass  # say what is wrong with all of it
             raise InputError("the input holds no document that can be used", f"no store was made at {store}")
         documents = chain([first], documents)
 
@@ -151,7 +183,7 @@ def encode(
         keep_text=keep_text,
         window=window,
         overlap=overlap,
-        device=device,
+        device="cpu" if ray and not quantize else device,
         base_model=base_model,
         quantize=quantize,
     )
@@ -176,15 +208,36 @@ def encode(
             read.clear()
             shown = report.documents
 
-        report = memory.encode(
-            documents,
-            batch_size=batch_size,
-            commit_every=commit_every,
-            commit_seconds=commit_seconds if total is None else None,
-            window=window,
-            overlap=overlap,
-            on_progress=on_progress,
-        )
+        if ray:
+            from mbc_cli.distributed.encode import encode_on_ray
+            from mbc_cli.distributed.reading import Reading
+
+            read.clear()
+            report = encode_on_ray(
+                memory,
+                files,
+                bad,
+                Reading(names, delimiter, on_bad_time),
+                ray,
+                loading={"device": device, "base_model": base_model, "quantize": quantize},
+                batch_size=batch_size,
+                window=window,
+                overlap=overlap,
+                workers=workers,
+                commit_every=commit_every,
+                on_progress=on_progress,
+                on_read=read.append,
+            )
+        else:
+            report = memory.encode(
+                documents,
+                batch_size=batch_size,
+                commit_every=commit_every or COMMIT_EVERY,
+                commit_seconds=commit_seconds if total is None else None,
+                window=window,
+                overlap=overlap,
+                on_progress=on_progress,
+            )
     if json:
         rate = report.documents / report.seconds if report.seconds else 0.0
         summary = {**asdict(report), "documents": report.documents, "documents_per_second": round(rate, 2)}
