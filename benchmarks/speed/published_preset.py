@@ -61,23 +61,7 @@ def loss_as_published(model: WholeBankMemoryModel, batch: TrainingBatch, text_to
         vectors = _slots_one_by_one(model.amortizer, batch.document_ids, batch.document_mask)
         question = _slots_one_by_one(model.question_encoder, batch.question_ids, batch.question_mask)
     quantized = model.quantize(vectors)
-    bank = model.decode(quantized.quantized).flatten(0, 1)
-    copies = bank[None].repeat(len(question), 1, 1)
-    latent = model.aggregator(question, WeightedVectors(copies))
-    slots = spread_slots(latent, model.modulation.slots, model.modulation.overflow)
-    modulation = model.modulation
-    states = []
-    for slot in range(modulation.slots):
-        inner = _norm(modulation.norm, slot, slots[:, slot])
-        inner = _linear(modulation.leave, slot, F.gelu(_linear(modulation.enter, slot, inner)))
-        states.append(slots[:, slot] + inner)
-    shape = model.backbone.shape
-    prefix = replace(
-        modulation(latent[:1]),
-        states=modulation.to_kv(torch.stack(states, dim=1))
-        .reshape(-1, modulation.prefix_tokens, shape.layers, 2, shape.kv_heads, shape.head_dim)
-        .permute(2, 3, 0, 4, 1, 5),
-    )
+    prefix = _prefix_of(model, question, model.decode(quantized.quantized).flatten(0, 1))
     asked = (batch.answer_input_ids, batch.answer_mask, batch.answer_labels)
     # For the log: the text itself with the memory, and both without memory and KV-LoRA.
     with torch.no_grad(), model.backbone.without_lora():
@@ -89,6 +73,14 @@ def loss_as_published(model: WholeBankMemoryModel, batch: TrainingBatch, text_to
         for each, its in ((prefix, read), (None, read), (None, asked)):
             _loss_of_all_logits(model, each, *(rows[:, :text_tokens] for rows in its))
     return _loss_of_all_logits(model, prefix, *asked) + quantized.loss
+
+
+def prefix_as_published(model: WholeBankMemoryModel, ids: Tensor, mask: Tensor, codes: Tensor) -> Prefix:
+    """The prefix of questions (B, S) from a bank's codes (N, T, 1) int64, all of which are decoded."""
+    with torch.no_grad():
+        with attention_of_its_time(model):
+            question = _slots_one_by_one(model.question_encoder, ids, mask)
+        return _prefix_of(model, question, model.decode(codes).flatten(0, 1))
 
 
 @contextmanager
@@ -113,6 +105,26 @@ def padded(rows: list[list[int]], longest: int | None = None) -> tuple[Tensor, T
         ids[number, : len(row)] = torch.tensor(row)
         mask[number, : len(row)] = 1
     return ids, mask
+
+
+def _prefix_of(model: WholeBankMemoryModel, question: Tensor, bank: Tensor) -> Prefix:
+    """What questions (B, T, D) read of a bank (n, D), copied for each of them."""
+    copies = bank[None].repeat(len(question), 1, 1)
+    latent = model.aggregator(question, WeightedVectors(copies))
+    slots = spread_slots(latent, model.modulation.slots, model.modulation.overflow)
+    modulation = model.modulation
+    states = []
+    for slot in range(modulation.slots):
+        inner = _norm(modulation.norm, slot, slots[:, slot])
+        inner = _linear(modulation.leave, slot, F.gelu(_linear(modulation.enter, slot, inner)))
+        states.append(slots[:, slot] + inner)
+    shape = model.backbone.shape
+    return replace(
+        modulation(latent[:1]),
+        states=modulation.to_kv(torch.stack(states, dim=1))
+        .reshape(-1, modulation.prefix_tokens, shape.layers, 2, shape.kv_heads, shape.head_dim)
+        .permute(2, 3, 0, 4, 1, 5),
+    )
 
 
 def _loss_of_all_logits(
