@@ -204,7 +204,8 @@ class Answerer:
         ]
         if not known:
             return _Found(answers, None)
-        return _Found(answers, reading.prefix()[torch.tensor(known, device=self.model.device)])
+        prefix = (reading.prompted or reading.prefix)()
+        return _Found(answers, prefix[torch.tensor(known, device=self.model.device)])
 
     def _least_confidence(self, threshold: float | None) -> float:
         """The confidence from which on the memory is read."""

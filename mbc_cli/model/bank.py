@@ -93,12 +93,14 @@ class Reading:
     ``rows`` (B, k) int64 are the passages found for each, best first, and ``scores`` (B, k) float32 theirs;
     k is 0 where passages are not ranked or there is none. ``prefix_length`` is how many of the LLM's
     positions it takes to read them. ``prefix`` computes what is read; None where the bank is empty.
+    ``prompted`` gives it with the prompts read after it, where finding has done so.
     """
 
     rows: Int[Tensor, "B k"]
     scores: Float[Tensor, "B k"]
     prefix_length: int
     prefix: Callable[[], Prefix] | None
+    prompted: Callable[[], Prefix] | None = None
 
 
 def best_passages(

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from mbc_cli.errors import MissingPackageError, install_hint
 from mbc_cli.model.base_quantize import Quantize
 from mbc_cli.model.llm.families import BackboneShape, family_of
-from mbc_cli.model.llm.prefix import HIDDEN, Prefix
+from mbc_cli.model.llm.prefix import HIDDEN, Prefix, ReadPrompts
 from mbc_cli.model.llm.pretrained import load_config, load_language_model, random_language_model
 from mbc_cli.model.llm.rotary_config import RotaryConfig
 from mbc_cli.model.llm.rotary_decoder import KeyValueCache, LayerStates, RotaryDecoder
@@ -173,12 +173,9 @@ class Backbone(nn.Module):
 
         Those are 0. Logits are computed where they count alone: with large vocabularies they weigh most.
         """
-        foreseen = (attention_mask[:, 1:] * attention_mask[:, :-1]) > 0
-        labels = F.pad(input_ids[:, 1:].masked_fill(~foreseen, _UNLABELLED), (1, 0), value=_UNLABELLED)
+        labels = _foreseen(input_ids, attention_mask)
         losses = self.losses_of(labels, input_ids, attention_mask, prefix)
-        return F.pad(
-            torch.zeros(foreseen.shape, device=losses.device).masked_scatter(foreseen, losses), (1, 0)
-        )
+        return torch.zeros(labels.shape, device=losses.device).masked_scatter(labels != _UNLABELLED, losses)
 
     def losses_of(
         self,
@@ -191,25 +188,51 @@ class Backbone(nn.Module):
 
         Each is foreseen by the token before it; the first of a row is foreseen by none and left out.
         """
+        return self._losses(labels, self._read(input_ids, attention_mask, prefix).last_hidden_state)
+
+    def read_prompts(
+        self, input_ids: Int[Tensor, "B S"], attention_mask: Int[Tensor, "B S"], prefix: Prefix
+    ) -> ReadPrompts:
+        """Read prompts (B, S), padded on the left: how each is foreseen, and what an answer goes on from."""
+        labels = _foreseen(input_ids, attention_mask)
+        output = self._read(input_ids, attention_mask, prefix)
+        losses = self._losses(labels, output.last_hidden_state)
+        losses = torch.zeros(labels.shape, device=losses.device).masked_scatter(labels != _UNLABELLED, losses)
+        before = prefix.log_weights
+        if before is None:
+            before = torch.zeros(prefix.batch, prefix.length, device=self.device)
+        here = torch.zeros(labels.shape, device=self.device).masked_fill(attention_mask == 0, HIDDEN)
+        start: Tensor | int = prefix.length if prefix.ends is None else prefix.ends
+        return ReadPrompts(
+            losses.sum(1),
+            output.past_key_values,
+            torch.cat([before, here], dim=1),
+            start + attention_mask.sum(1),
+            output.last_hidden_state[:, -1],
+        )
+
+    def _read(self, input_ids: Tensor, attention_mask: Tensor, prefix: Prefix | None) -> Any:
+        """What the LLM itself returns for tokens after a prefix: states and, with a prefix, the cache."""
         cache, mask, positions = self._reading_state(attention_mask, prefix)
-        states = self.transformer.base_model(
+        return self.transformer.base_model(
             input_ids=input_ids,
             attention_mask=self._weighted(mask, prefix, input_ids.shape[1]),
             position_ids=positions,
             past_key_values=cache,
             use_cache=cache is not None,
-        ).last_hidden_state
+        )
+
+    def _losses(self, labels: Tensor, states: Tensor) -> Tensor:
+        """Negative log-likelihood (n,) of the labels (B, S) that count, each foreseen by the state before."""
         wanted = labels[:, 1:] != _UNLABELLED
         states, asked = states[:, :-1][wanted], labels[:, 1:][wanted]
         # Without a gradient nothing of the logits is kept, and few rows of them at a time suffice.
-        together = len(asked) if torch.is_grad_enabled() else _LOGIT_ROWS
+        together = max(len(asked) if torch.is_grad_enabled() else _LOGIT_ROWS, 1)
         head = self.transformer.get_output_embeddings()
         return torch.cat(
             [
                 F.cross_entropy(head(part).float(), part_asked, reduction="none")
-                for part, part_asked in zip(
-                    states.split(max(together, 1)), asked.split(max(together, 1)), strict=True
-                )
+                for part, part_asked in zip(states.split(together), asked.split(together), strict=True)
             ]
         )
 
@@ -252,29 +275,38 @@ class Backbone(nn.Module):
     ) -> Iterator[GeneratedTokens]:
         """Yield the likeliest next token of every row, one step at a time.
 
-        Prompts (B, S) are padded on the left. A row that has produced a stop token repeats it; the
-        iterator ends when every row has stopped or after ``max_new_tokens``. One loop serves streaming and
-        batches alike, which is why this is not `transformers`' ``generate``.
+        Prompts (B, S) are padded on the left; a prefix with a ``next_state`` ends with them, and they are not
+        read again. A row that has produced a stop token repeats it; the iterator ends when every row has
+        stopped or after ``max_new_tokens``. One loop serves streaming and batches alike, which is why this is
+        not `transformers`' ``generate``.
         """
-        cache, mask, positions = self._reading_state(attention_mask, prefix)
         if not bool(attention_mask[:, -1].all()):
             raise ValueError(
                 "prompts must be padded on the left: the last column of attention_mask has zeros"
             )
+        state = None if prefix is None else prefix.next_state
+        tokens, ids = input_ids[:, -1], input_ids
+        if state is not None:
+            ids, attention_mask = input_ids[:, :0], attention_mask[:, :0]
+        cache, mask, positions = self._reading_state(attention_mask, prefix)
+        if state is not None:
+            assert prefix is not None
+            assert prefix.ends is not None
+            positions = prefix.ends[:, None] - 1
         stops = torch.tensor(stop_tokens, dtype=torch.int64, device=input_ids.device)
         stopped = torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
-        tokens, ids = input_ids[:, -1], input_ids
         for _ in range(max_new_tokens):
-            output = self.transformer.base_model(
-                input_ids=ids,
-                attention_mask=self._weighted(mask, prefix, ids.shape[1]),
-                position_ids=positions,
-                past_key_values=cache,
-                use_cache=True,
-            )
-            cache = output.past_key_values
+            if state is None:
+                output = self.transformer.base_model(
+                    input_ids=ids,
+                    attention_mask=self._weighted(mask, prefix, ids.shape[1]),
+                    position_ids=positions,
+                    past_key_values=cache,
+                    use_cache=True,
+                )
+                cache, state = output.past_key_values, output.last_hidden_state[:, -1]
             # Two axes: on three torch multiplies row by row, each with a copy of the embedding table.
-            logits = self.transformer.get_output_embeddings()(output.last_hidden_state[:, -1])
+            logits = self.transformer.get_output_embeddings()(state)
             best = logits.float().log_softmax(-1).max(-1)
             tokens = torch.where(stopped, tokens, best.indices)
             chances = best.values.masked_fill(stopped, 0)
@@ -282,6 +314,7 @@ class Backbone(nn.Module):
             yield GeneratedTokens(tokens, chances)
             if bool(stopped.all()):
                 return
+            state = None
             ids, positions = tokens[:, None], positions[:, -1:] + 1
             mask = torch.cat([mask, mask.new_ones(mask.shape[0], 1)], dim=1)
 
@@ -313,6 +346,12 @@ class Backbone(nn.Module):
         if prefix is None or prefix.log_weights is None:
             return mask
         return _causal_mask(mask, prefix.log_weights, queries, self.dtype)
+
+
+def _foreseen(input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    """Labels (B, S) of the tokens that have one before them."""
+    foreseen = (attention_mask[:, 1:] * attention_mask[:, :-1]) > 0
+    return F.pad(input_ids[:, 1:].masked_fill(~foreseen, _UNLABELLED), (1, 0), value=_UNLABELLED)
 
 
 def _causal_mask(mask: Tensor, log_weights: Tensor, queries: int, dtype: torch.dtype) -> Tensor:

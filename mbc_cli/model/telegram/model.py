@@ -7,12 +7,13 @@ nothing to collapse, and every LLM of the tokenizer reads what another has kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mbc_cli.model.bank import (
     COMPARED_BY_TIME,
@@ -31,6 +32,7 @@ from mbc_cli.model.memory_model import MemoryModel
 from mbc_cli.model.select.losses import salience_loss, selection_loss
 from mbc_cli.model.select.memory_queue import MemoryQueue, text_identities
 from mbc_cli.model.telegram.amortizer import TelegramAmortizer
+from mbc_cli.model.telegram.foresight import Foresight, foresee
 from mbc_cli.model.telegram.reader import TelegramReader
 from mbc_cli.model.telegram.token_interaction import TokenInteraction, TokenQuery
 from mbc_cli.model.tokenizers import Vocabulary
@@ -115,54 +117,64 @@ class TelegramMemoryModel(MemoryModel):
         )
         if not rows.shape[1]:
             return Reading(rows, scores, 0, None)
-        distinct, places = rows.unique(return_inverse=True)
-        # Each passage is read once, however many questions find it, and only if something is asked of it.
-        passages = cache(lambda: self.reader(bank.take(distinct)[..., 0]))
+        answered: Callable[[], Prefix] | None = None
+        passages = _Passages(bank, self.reader)
         if candidates:
             assert prompts is not None
-            scores, order = self._ranked_again(scores, places[:, :candidates], prompts, passages())
-            rows, places = rows.gather(1, order), places.gather(1, order)
+            only_best = top_k == 1 and times is None
+            scores, order, foresight = self._ranked_again(
+                scores, rows[:, :candidates], prompts, passages, only_best=only_best
+            )
+            rows = rows.gather(1, order)
+            if only_best:
+                best = order[:, 0]
+                answered = cache(lambda: foresight.after(best))
         if times is not None:
-            order = newest_first(scores, rows, times)
-            rows, places = rows.gather(1, order), places.gather(1, order)
-        scores, rows, places = scores[:, :top_k], rows[:, :top_k], places[:, :top_k]
+            rows = rows.gather(1, newest_first(scores, rows, times))
+        scores, rows = scores[:, :top_k], rows[:, :top_k]
         weights = scores.log_softmax(1) if rows.shape[1] > 1 else None
         return Reading(
             rows=rows,
             scores=scores,
             prefix_length=self.reader.prefix_length(self.amortizer.slots),
-            prefix=lambda: passages().side_by_side(places, weights),
+            prefix=lambda: passages.read(rows).side_by_side(passages.places(rows), weights),
+            prompted=answered,
         )
 
     def _ranked_again(
-        self, scores: Tensor, candidates: Tensor, prompts: TokenBatch, passages: Prefix
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        scores: Tensor,
+        candidates: Tensor,
+        prompts: TokenBatch,
+        passages: _Passages,
+        *,
+        only_best: bool,
+    ) -> tuple[Tensor, Tensor, Foresight]:
         """Scores (B, n), best first, and their order, once the LLM has read the first c of n passages found.
 
-        A passage gains what it tells of the question beforehand, log p(question | passage) - log p(question),
-        as in query likelihood (Ponte and Croft 1998), times ``reading.foresight``. Those not read stay behind
-        those read.
-        ``candidates`` (B, c) are places among ``passages``.
+        A passage gains ``reading.foresight`` times what it tells of the question beforehand. Those not read
+        stay behind those read. ``candidates`` (B, c) are rows of the bank. Where the ``only_best`` is asked
+        for, those that the first leaves further behind than foresight makes good are not read.
         """
-        count = candidates.shape[1]
-        # All candidates in one pass: for few questions a pass costs what reading the LLM's weights costs.
-        each = TokenBatch(
-            prompts.input_ids.repeat_interleave(count, dim=0),
-            prompts.attention_mask.repeat_interleave(count, dim=0),
-        )
-        told = self._surprise(passages.side_by_side(candidates.reshape(-1, 1)), each)
-        told = self._surprise(None, prompts)[:, None] - told.view(-1, count)
-        gained = self.config.reading.foresight * told
-        judged, rest = scores[:, :count] + gained, scores[:, count:]
-        judged, order = judged.sort(dim=1, descending=True, stable=True)
-        if rest.shape[1]:
-            rest = rest + (judged[:, -1:] - rest[:, :1]).clamp_max(0)
+        count, weight = candidates.shape[1], self.config.reading.foresight
+        found = scores[:, :count]
+        read = torch.ones_like(candidates, dtype=torch.bool)
+        if only_best:
+            read = found[:, :1] - found <= weight * self.config.reading.margin
+        prefix = passages.read(candidates[read])
+        places = passages.places(candidates)
+        foresight = foresee(self.backbone, prompts, prefix, places, read)
+        # What is read comes first among the candidates: they are sorted by score.
+        judged = (found + weight * foresight.gained).masked_fill(~read, -torch.inf)
+        order = judged.sort(dim=1, descending=True, stable=True).indices
         behind = torch.arange(count, scores.shape[1], device=order.device).expand(len(order), -1)
-        return torch.cat([judged, rest], dim=1), torch.cat([order, behind], dim=1)
-
-    def _surprise(self, prefix: Prefix | None, prompts: TokenBatch) -> Tensor:
-        """Negative log-likelihood (B,), in nats, of prompts padded on the left."""
-        return self.backbone.next_token_losses(prompts.input_ids, prompts.attention_mask, prefix).sum(1)
+        order = torch.cat([order, behind], dim=1)
+        last = judged.masked_fill(~read, torch.inf).amin(1, keepdim=True)
+        known = F.pad(read, (0, scores.shape[1] - count), value=False)
+        rest = scores.masked_fill(known, -torch.inf).amax(1, keepdim=True)
+        shifted = scores + (last - rest).clamp_max(0)
+        judged = torch.where(known, F.pad(judged, (0, scores.shape[1] - count)), shifted)
+        return judged.gather(1, order), order, foresight
 
     # Training.
 
@@ -258,6 +270,27 @@ class TelegramMemoryModel(MemoryModel):
 
     def load_training_state(self, state: Mapping[str, Tensor]) -> None:
         self.queue.load_state(state)
+
+
+class _Passages:
+    """Passages of a bank, each read once, however many questions find it, and only if something is asked."""
+
+    def __init__(self, bank: Bank, reader: TelegramReader) -> None:
+        self._bank = bank
+        self._reader = reader
+        self._rows = torch.empty(0, dtype=torch.int64)
+        self._prefix: Prefix | None = None
+
+    def read(self, rows: Tensor) -> Prefix:
+        """Passages that hold those at ``rows`` of any shape, at `places`."""
+        if self._prefix is None or not bool(torch.isin(rows, self._rows).all()):
+            self._rows = rows.unique()
+            self._prefix = self._reader.in_parts(self._bank.take(self._rows)[..., 0])
+        return self._prefix
+
+    def places(self, rows: Tensor) -> Tensor:
+        """Where passages at ``rows`` are in what was read; any place for those that were not."""
+        return torch.searchsorted(self._rows, rows.contiguous()).clamp_max(len(self._rows) - 1)
 
 
 def _mean(losses: Tensor, counted: Tensor) -> Tensor:
