@@ -117,10 +117,12 @@ class SelectMemoryModel(QuantizedMemoryModel):
         question = self.encode_questions(questions.input_ids, questions.attention_mask)
         tables = self._tables(question)
 
-        def score(passages: Tensor, reach: Tensor | None) -> Tensor:
-            return (
-                self.score(question, passages) if tables is None else tables.scores(passages[..., 0], reach)
-            )
+        def score(
+            passages: Num[Tensor, "n T width"], reach: Float[Tensor, " B"] | None
+        ) -> Float[Tensor, "B n"]:
+            if tables is None:
+                return self.score(question, passages)
+            return tables.scores(passages[..., 0], reach)
 
         top_k = k or self.config.selection.top_k
         wanted = top_k if times is None else max(top_k, COMPARED_BY_TIME)

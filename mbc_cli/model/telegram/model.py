@@ -281,14 +281,14 @@ class _Passages:
         self._rows = torch.empty(0, dtype=torch.int64)
         self._prefix: Prefix | None = None
 
-    def read(self, rows: Tensor) -> Prefix:
+    def read(self, rows: Int[Tensor, "*rows"]) -> Prefix:
         """Passages that hold those at ``rows`` of any shape, at `places`."""
         if self._prefix is None or not bool(torch.isin(rows, self._rows).all()):
             self._rows = rows.unique()
             self._prefix = self._reader.in_parts(self._bank.take(self._rows)[..., 0])
         return self._prefix
 
-    def places(self, rows: Tensor) -> Tensor:
+    def places(self, rows: Int[Tensor, "*rows"]) -> Int[Tensor, "*rows"]:
         """Where passages at ``rows`` are in what was read; any place for those that were not."""
         return torch.searchsorted(self._rows, rows.contiguous()).clamp_max(len(self._rows) - 1)
 

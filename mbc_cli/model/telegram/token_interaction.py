@@ -83,10 +83,11 @@ class TokenInteraction(nn.Module):
     def _keys(self) -> Float[Tensor, "vocabulary d"]:
         """The keys of all tokens, made once for the same weights."""
         made_of = (self.key, self._embeddings[0].mean)
-        state = tuple((id(weights), weights._version) for weights in made_of)
+        # Weights made in inference mode cannot change: they have no version.
+        state = tuple((id(each), None if each.is_inference() else each._version) for each in made_of)
         if self._known_keys is None or self._known_keys[0] != state:
             words = torch.arange(self.vocabulary, device=self.key.device)
-            self._known_keys = state, _unit(self._embeddings[0](words[None])[0] @ self.key)
+            self._known_keys = state, _unit(self._embeddings[0](words[None])[0] @ self.key).detach()
         return self._known_keys[1]
 
     def score(self, query: TokenQuery, codes: Int[Tensor, "N T"]) -> Float[Tensor, "B N"]:
