@@ -130,7 +130,7 @@ def test_verify_and_repair_of_many_documents_damaged_alike_are_a_few_lines(
 ) -> None:
     made = MemoryStore.create(tmp_path / "s.mbc", SMALL)
     with monkeypatch.context() as patched:
-        patched.setattr("mbc_store.transaction.encode_metadata", lambda metadata: "{broken")
+        patched.setattr("mbc_store.changes.encode_metadata", lambda metadata: "{broken")
         with made.transaction() as transaction:
             transaction.upsert([make_record(f"d{n}", 1) for n in range(41)])
     verified = mbc("memory", "verify", "--store", tmp_path / "s.mbc")

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from mbc_cli.errors import MbcError
+from mbc_cli.model.bank import TensorBank
+from mbc_cli.model.batches import TokenBatch
 from mbc_cli.model.build import build_memory_model
 from mbc_cli.model.llm.backbone import Backbone
 from mbc_cli.model.llm.kv_lora import lora_parameters
@@ -209,3 +211,15 @@ def test_a_quantised_llm_takes_a_trained_trunk_and_makes_the_same_codes(each_bac
         after = model.encode_documents(data.document_ids, data.document_mask)
     assert torch.allclose(before, after, atol=1e-6)
     assert model.fingerprint() == trained.fingerprint()
+
+
+def test_passages_are_found_by_their_vectors_until_codebooks_are_placed() -> None:
+    model, data = build().eval(), batch()
+    with torch.inference_mode():
+        vectors = model.encode_documents(data.document_ids, data.document_mask)
+        questions = TokenBatch(data.question_ids, data.question_mask)
+        scores = model.score(model.encode_questions(data.question_ids, data.question_mask), vectors)
+        found = model.read(questions, TensorBank(vectors), 2)
+    expected = scores.sort(1, descending=True, stable=True)
+    assert torch.equal(found.rows, expected.indices[:, :2])
+    assert torch.equal(found.scores, expected.values[:, :2])

@@ -73,7 +73,7 @@ def test_a_bug_is_an_internal_error_to_report_and_the_store_stays_sound(
         def plant(*_: object) -> None:
             raise bug("planted")
 
-        broken.setattr("mbc_store.transaction._rows_of", plant)
+        broken.setattr("mbc_store.changes._rows_of", plant)
         with pytest.raises(SystemExit) as ended:
             main(["memory", "forget", "a", "--yes", "--store", str(store.location)])
     said = capsys.readouterr().err

@@ -106,7 +106,7 @@ def test_documents_that_go_back_to_an_earlier_version_are_counted(filled: Memory
 def test_forgotten_documents_of_a_commit_that_does_not_say_which_are_counted_as_returning(
     filled: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mbc_store.transaction.ranges", lambda numbers: [])
+    monkeypatch.setattr("mbc_store.changes.ranges", lambda numbers: [])
     change(filled, forgets=["doc-5", "doc-6"])
     lose(filled, "passages/alive")
     plan = MemoryStore.plan_repair(filled.location)

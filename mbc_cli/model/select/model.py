@@ -120,7 +120,7 @@ class SelectMemoryModel(QuantizedMemoryModel):
         def score(
             passages: Num[Tensor, "n T width"], reach: Float[Tensor, " B"] | None
         ) -> Float[Tensor, "B n"]:
-            if tables is None:
+            if tables is None or passages.is_floating_point():  # vectors, until codebooks are placed
                 return self.score(question, passages)
             return tables.scores(passages[..., 0], reach)
 
