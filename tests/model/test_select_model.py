@@ -220,6 +220,6 @@ def test_passages_are_found_by_their_vectors_until_codebooks_are_placed() -> Non
         questions = TokenBatch(data.question_ids, data.question_mask)
         scores = model.score(model.encode_questions(data.question_ids, data.question_mask), vectors)
         found = model.read(questions, TensorBank(vectors), 2)
-    expected = scores.sort(1, descending=True, stable=True)
+    expected = scores.sort(dim=1, descending=True, stable=True)
     assert torch.equal(found.rows, expected.indices[:, :2])
     assert torch.equal(found.scores, expected.values[:, :2])
