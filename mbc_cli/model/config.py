@@ -355,12 +355,7 @@ class TelegramReadingConfig(FrozenConfig):
         "foresees the question; 0 for none.",
     )
     foresight: float = Field(1.0, ge=0, description="Weight of that beside the score that found them.")
-    margin: float = Field(
-        16.0,
-        ge=0,
-        description="Where one passage is asked for, those further behind the first are not read, in nats of "
-        "foresight.",
-    )
+    margin: float = Field(16.0, ge=0, description="Candidates further behind are not read, in its nats.")
 
 
 class TelegramLossConfig(SelectLossConfig):

@@ -102,7 +102,7 @@ class ReadPrompts:
         return Prefix(torch.stack(layers), self.log_weights[rows], self.ends[rows], self.states[rows])
 
 
-def put_together(parts: Sequence[tuple[Int[Tensor, " rows"], Prefix]]) -> Prefix:
+def put_together(parts: Sequence[tuple[Tensor, Prefix]]) -> Prefix:
     """One prefix of parts (at least one), each with the rows (n,) int64 where it belongs.
 
     Together they must fill all rows from 0 on. Shorter ones are filled up with what is hidden.
