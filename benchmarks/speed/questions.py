@@ -50,15 +50,18 @@ def measure(quick: bool) -> dict[str, Any]:
             "needed": f"real LLM: {needed:.0f} GFLOP a question, alone or in a batch; in bf16 this machine "
             f"does them in {1000 * needed / gives['bfloat16_gflops']:.0f} ms",
             **gives,
-            "in_the_way": "each question has four passages read: a batch saves loading weights, not that",
+            "in_the_way": "alone, every pass loads the weights; in a batch, passages and prompts are left",
         },
     }
 
 
-def _needed_gflop(tokens: int = 4 * 40 + 5 * 20 + 20 + 8) -> float:
-    """Of 30 layers for the candidates, the prompts that judge them, and the answer."""
+def _needed_gflop(passages: float = 1.1) -> float:
+    """Of 30 layers for the passages that are read (40 tokens), a prompt (20) after each and one after none,
+    and the answer (5)."""
+    prompts = (passages + 1) * 20
+    tokens = passages * 40 + prompts + 5
     layer = 576 * (576 + 192 + 192 + 576 + 3 * 1536)
-    return 2 * (30 * layer * tokens + 49_152 * 576 * (5 * 20 + 8)) / 1e9
+    return 2 * (30 * layer * tokens + 49_152 * 576 * (prompts + 5)) / 1e9
 
 
 def _further(store: str, questions: list[str]) -> float:
