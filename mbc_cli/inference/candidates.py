@@ -6,17 +6,16 @@ holds gain over the best code that was not probed, as in the inverted lists of P
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
-from mbc_store.posting_lists import PostingLists
+from mbc_store.posting_lists import PostingLists, Run
 
+from mbc_cli.model.compiled import compiled, side_by_side
 from mbc_cli.model.match_tables import MatchTables
 
 CANDIDATES = 4096
@@ -48,15 +47,16 @@ def likely_rows(
         readable: (rows,) bool: which passages may be read; None is all.
     """
     found = []
+    runs = lists.runs
     for first, last in zip(wanted.starts, wanted.starts[1:], strict=False):
         columns = slice(first, last)
-        chosen = _probes(lists, wanted.tables[0, :-1, columns], wanted.weights[columns], wanted.least, probes)
-        found.append(_most_promising(lists, chosen, readable))
+        chosen = _probes(runs, wanted.tables[0, :-1, columns], wanted.weights[columns], wanted.least, probes)
+        found.append(_most_promising(runs, chosen, readable))
     return np.unique(np.concatenate(found))
 
 
 def _probes(
-    lists: PostingLists, table: torch.Tensor, weights: torch.Tensor, least: float, probes: int
+    runs: Sequence[Run], table: torch.Tensor, weights: torch.Tensor, least: float, probes: int
 ) -> list[_Probe]:
     """Of a question's table (K, S), by token and falling gain."""
     best = table.topk(min(probes + 1, len(table)), dim=0)
@@ -67,22 +67,22 @@ def _probes(
     if total <= 0:
         return []
     distinct, places = np.unique(codes, return_inverse=True)
-    lengths = np.sum([run.lengths(distinct) for run in lists.runs], axis=0)[places].reshape(codes.shape)
+    lengths = np.sum([run.lengths(distinct) for run in runs], axis=0)[places].reshape(codes.shape)
     scaled = np.round(gains * (_MOST / total)).astype(int)
-    useful = (scaled > 0) & (lengths <= LONGEST_LIST * lists.indexed)
+    useful = (scaled > 0) & (lengths <= LONGEST_LIST * sum(run.stop - run.start for run in runs))
     return [
         _Probe(int(codes[rank, token]), int(token), int(scaled[rank, token]))
         for token, rank in zip(*np.nonzero(useful.T), strict=True)
     ]
 
 
-def _most_promising(lists: PostingLists, probes: Sequence[_Probe], readable: np.ndarray | None) -> np.ndarray:
+def _most_promising(runs: Sequence[Run], probes: Sequence[_Probe], readable: np.ndarray | None) -> np.ndarray:
     """The `CANDIDATES` rows that promise most; of equal ones those written last."""
     if not probes:
         return np.empty(0, np.int64)
     codes = np.unique([probe.code for probe in probes])
     blocks: list[tuple[int, int, dict[int, np.ndarray]]] = []
-    for run in lists.runs:
+    for run in runs:
         held = dict(zip(codes.tolist(), run.lists(codes), strict=True))
         for start in range(0, run.stop - run.start, _ROWS):
             stop = min(start + _ROWS, run.stop - run.start)
@@ -106,10 +106,7 @@ def _most_promising(lists: PostingLists, probes: Sequence[_Probe], readable: np.
         rows = np.flatnonzero(promise >= least)
         return promise[rows], rows + first
 
-    if len(blocks) > 1 and torch.get_num_threads() > 1:
-        found = list(_threads(torch.get_num_threads()).map(of_block, blocks))
-    else:
-        found = [of_block(block) for block in blocks]
+    found = side_by_side(of_block, blocks, threads=torch.get_num_threads())
     promise = np.concatenate([part for part, _ in found])
     rows = np.concatenate([part for _, part in found])
     return rows[np.lexsort((rows, promise))[-CANDIDATES:]]
@@ -123,19 +120,11 @@ def _least_of_best(promise: np.ndarray) -> int:
 
 
 @cache
-def _threads(count: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(count, thread_name_prefix="candidates")
-
-
-@cache
 def _compiled() -> Callable[..., None]:
-    import numba
-
     def add(promise: Any, counted: Any, rows: Any, gain: int, token: int) -> None:
         for row in rows:
             if counted[row] != token:
                 counted[row] = token
                 promise[row] += gain
 
-    compiled: Callable[..., None] = numba.njit(nogil=True)(inspect.unwrap(add))
-    return compiled
+    return compiled(add)

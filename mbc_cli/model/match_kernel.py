@@ -9,14 +9,14 @@ bytes, of which a processor adds twice as many at a time; the others are scored 
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
+
+from mbc_cli.model.compiled import compiled, side_by_side
 
 WORTH_COMPILING = 2_000_000
 """Scores (passages times questions) that take torch about as long as compiling does."""
@@ -112,30 +112,13 @@ def scores(
                     codes[rows], *own, codes_per_slot, floor, found[rows, questions], *bound, reach[questions]
                 )
 
-    firsts = range(0, len(codes), _ROWS)
-    if threads == 1 or len(firsts) < 2:
-        for first in firsts:
-            part(first)
-    else:
-        list(_threads(threads).map(part, firsts))
+    side_by_side(part, range(0, len(codes), _ROWS), threads=threads)
     return found
-
-
-@cache
-def _threads(count: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(count, thread_name_prefix="selection")
 
 
 @cache
 def _compiled(with_neighbours: bool) -> tuple[Callable[..., None], Callable[..., None]]:
     """Score all passages; and score those whose bounds reach far enough."""
-    import numba
-
-    # No fast mathematics: sums are taken as written, so that scores equal torch's. Unwrapped of what checks
-    # shapes in tests.
-    def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-        made: Callable[..., Any] = numba.njit(nogil=True)(inspect.unwrap(function))
-        return made
 
     def best_matches(codes: Any, tables: Any, first: int, last: int, codes_per_slot: int, best: Any) -> None:
         """Raise ``best`` (columns,), from ``first`` to ``last``, to the best match among codes (T,)."""

@@ -7,8 +7,9 @@ it, as in the id index: lists of neighbouring runs, one behind the other, are th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ class _Lists:
     rows: np.ndarray
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Run:
     """The passages from row ``start`` to ``stop``, and for each code those that hold it."""
 
@@ -49,19 +50,20 @@ class Run:
 
     def lengths(self, codes: np.ndarray) -> np.ndarray:
         """How many passages hold each of ``codes`` (n,): (n,) int64."""
-        starts = self.starts()
+        starts = self.starts
         found: np.ndarray = starts[codes + 1] - starts[codes]
         return found
 
     def lists(self, codes: np.ndarray) -> list[np.ndarray]:
         """For each of ``codes`` (n,) its passages, ascending: uint32, counted from ``start``."""
-        starts = self.starts()
+        starts = self.starts
         parts = [slice(int(starts[code]), int(starts[code + 1])) for code in codes.tolist()]
         found = self.columns.read_many([(_path(self.name, "row"), part) for part in parts])
         if any(rows.size and rows.max() >= self.stop - self.start for rows in found):
             raise self._damaged()
         return found
 
+    @cached_property
     def starts(self) -> np.ndarray:
         """Where the list of each code begins and the last one ends, (K + 1,) int64."""
         config = self.columns.config
@@ -151,7 +153,7 @@ class PostingLists:
         ]
         name = f"run-{level}-{stop}"
         self._announce(name)
-        starts = np.sum([_starts_of(part) for part in parts], axis=0)
+        starts = np.sum([part.starts for part in parts], axis=0)
         self._columns.write_array(_path(name, "start"), _START, starts)
         self._columns.write_parts(_path(name, "row"), _ROW, int(starts[-1]), _merged(parts, starts, start))
         for run in swallowed:
@@ -180,13 +182,9 @@ def sorted_lists(codes: np.ndarray, first: int, config: StoreConfig) -> _Lists:
     return _Lists(first, np.concatenate([[0], np.cumsum(counts)]), rows[~again])
 
 
-def _starts_of(part: _Lists | Run) -> np.ndarray:
-    return part.starts if isinstance(part, _Lists) else part.starts()
-
-
 def _merged(parts: Sequence[_Lists | Run], starts: np.ndarray, first: int) -> Iterator[np.ndarray]:
     """The lists of neighbouring ranges of rows in one, some codes at a time; rows count from ``first``."""
-    each = [_starts_of(part) for part in parts]
+    each = [part.starts for part in parts]
     code, codes = 0, len(starts) - 1
     while code < codes:
         last = int(np.searchsorted(starts, starts[code] + ENTRIES_AT_ONCE, side="right")) - 1
@@ -214,11 +212,11 @@ def mixed(codes: np.ndarray, rows: np.ndarray) -> int:
     return int((x ^ (x >> np.uint64(31))).sum(dtype=np.uint64))
 
 
-def differing_runs(columns: Columns) -> Iterable[Run]:
+def differing_runs(columns: Columns) -> Iterator[Run]:
     """The runs whose lists are not those of the codes; memory is bounded by a part of either."""
     for run in PostingLists(columns).runs:
         try:
-            starts = run.starts()
+            starts = run.starts
         except StoreCorrupt:
             yield run
             continue
