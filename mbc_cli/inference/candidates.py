@@ -46,8 +46,9 @@ def likely_rows(
         probes: codes that each token looks up.
         readable: (rows,) bool: which passages may be read; None is all.
     """
-    found = []
-    runs = lists.runs
+    found = [np.empty(0, np.int64)]
+    if not (runs := lists.runs):  # all passages are too new to be in a list
+        return found[0]
     for first, last in zip(wanted.starts, wanted.starts[1:], strict=False):
         columns = slice(first, last)
         chosen = _probes(runs, wanted.tables[0, :-1, columns], wanted.weights[columns], wanted.least, probes)

@@ -199,3 +199,18 @@ def test_an_adapter_whose_slots_have_codes_of_their_own_is_refused(listed: Memor
         reader.probes = 2
         with pytest.raises(AdapterError, match="cannot find passages by lists"):
             list(reader.filtered(bank.MemoryFilter()).chunks(tables))
+
+
+def test_a_memory_too_small_for_lists_compares_all_that_it_has(one_level_memory: Memory) -> None:
+    one_level_memory.store.keep_posting_lists()
+    one_level_memory.probes = 2
+    assert one_level_memory.search(QUESTIONS) == [()] * len(QUESTIONS)
+    one_level_memory.encode([Document("only", "Rain at Tarn.")])
+    with one_level_memory.store.snapshot() as snapshot:
+        lists = snapshot.posting_lists()
+        assert lists is not None
+        assert lists.runs == []
+    found = named(one_level_memory.search(QUESTIONS))
+    one_level_memory.probes = None
+    assert found == named(one_level_memory.search(QUESTIONS))
+    assert found[0][0][0] == "only"
